@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# PYTHON: the interpreter that makes .venv, 3.11 or later (default: the first that fits).
+# ARGS: passed on, as in  make test ARGS="tests/hw -x"
+PYTHON =
+ARGS =
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+setup: ## make .venv with the pinned packages; done by the others when needed
+	@sh scripts/setup.sh $(PYTHON)
+
+demo: setup ## train the example, build it, compare every step, write the report
+	.venv/bin/carrysave demo $(ARGS)
+
+test: setup ## all tests
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: setup ## ruff and pyright
+	.venv/bin/ruff check .
+	.venv/bin/pyright
+
+bench: setup ## measure speeds on this machine
+	.venv/bin/python scripts/bench.py $(ARGS)
+
+clean: ## delete what builds and tests have written; .venv stays
+	rm -rf build dist *.egg-info sim_build .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
