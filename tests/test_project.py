@@ -385,7 +385,8 @@ def test_setup_names_the_line_that_installs(tmp_path, present, version, venv, fi
     assert (result.returncode, result.stdout) == (2, "")
     lines = result.stderr.splitlines()
     assert lines[0] == f"carrysave: {first} One line installs it:"
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["Debian/Ubuntu", "Fedora", "macOS"]
+    systems = [line.split(":")[0].strip() for line in lines[1:]]
+    assert systems == ["Debian/Ubuntu", "Fedora", "macOS"]
     assert lines[1].endswith(f"sudo apt-get update && sudo apt-get install -y {debian}")
     compared(len(lines))
 
