@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading, checking and splitting of labelled data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+__all__ = ["SOURCES", "Data", "DataError", "load"]
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says what and why."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled vectors, split.
+
+    Attributes
+    ----------
+    x_train, x_test : float64 arrays, shape (samples, features)
+    y_train, y_test : int64 arrays, 0 to ``classes - 1``
+    labels : list of str
+        What each class is called in the source.
+    shape : tuple of int
+        Shape of one sample in the source, for pictures.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    labels: list
+    shape: tuple
+
+    @property
+    def features(self):
+        return self.x_train.shape[1]
+
+    @property
+    def classes(self):
+        return len(self.labels)
+
+
+def _digits():
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return digits.images, digits.target
+
+
+SOURCES = {"digits": _digits}
+
+
+def _npz(path):
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = sorted({"x", "y"} - set(arrays.files))
+            if missing:
+                raise DataError(
+                    f"{path} must hold arrays x and y; it has {', '.join(arrays.files) or 'none'}"
+                )
+            return arrays["x"], arrays["y"]
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path} is not there") from None
+    except (OSError, ValueError, BadZipFile, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is not an .npz file of plain arrays: {reason}") from None
+
+
+def load(source, *, test_fraction=0.2, seed=0):
+    """Load and split, stratified by class.
+
+    Parameters
+    ----------
+    source : str or Path
+        A name in `SOURCES` or the path of an ``.npz`` file with ``x`` (samples, …) and ``y`` (samples,).
+    test_fraction : float
+        Share held out.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    Data
+    """
+    from sklearn.model_selection import train_test_split
+
+    if str(source) in SOURCES:
+        x, y = SOURCES[str(source)]()
+    elif Path(source).suffix == ".npz":
+        x, y = _npz(source)
+    else:
+        raise DataError(
+            f"source must be one of {', '.join(SOURCES)} or the path of an .npz file, not {str(source)!r}"
+        )
+    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
+        raise DataError(
+            f"{source}: x must be (samples, features…) and y (samples,), not {x.shape} and {y.shape}"
+        )
+    if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuUS":
+        raise DataError(
+            f"{source}: x must hold numbers and y integers or names, not {x.dtype} and {y.dtype}"
+        )
+    if not len(x) or not x[0].size:
+        raise DataError(f"{source}: x must not be empty, but has shape {x.shape}")
+    shape, x = x.shape[1:], x.reshape(len(x), -1).astype(np.float64)
+    if not np.isfinite(x).all():
+        raise DataError(f"{source}: x must be finite; {int((~np.isfinite(x)).sum())} values are not")
+    labels, y, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if len(labels) < 2:
+        raise DataError(f"{source}: y must hold at least two classes, not {len(labels)}")
+    if counts.min() < 2:
+        raise DataError(
+            f"{source}: each class needs at least two samples; {labels[counts.argmin()]} has one"
+        )
+    try:
+        x_train, x_test, y_train, y_test = train_test_split(
+            x, y.astype(np.int64), test_size=test_fraction, random_state=seed, stratify=y
+        )
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from None
+    return Data(x_train, y_train, x_test, y_test, [str(label) for label in labels], shape)

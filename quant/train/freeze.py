@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained Brevitas model to an integer network."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import brevitas.nn as qnn
+import numpy as np
+import torch
+from torch import nn
+
+from ..golden.requantise import search
+from ..network.network import ACTIVATION, InputScaling, IntegerNetwork, Linear
+from .quantisers import GroupScaled
+
+__all__ = ["UnsupportedModel", "freeze", "settle"]
+
+IGNORED = (nn.Flatten, nn.Dropout, nn.Identity)
+
+
+class UnsupportedModel(ValueError):
+    """A module that has no integer counterpart here; the message names it."""
+
+
+def _stages(model):
+    """Split a sequential model into its input quantiser and (name, linear, activation) triples."""
+    modules = [(n, m) for n, m in model.named_children() if not isinstance(m, IGNORED)]
+    if not modules or not isinstance(modules[0][1], qnn.QuantIdentity):
+        raise UnsupportedModel("Model must begin with a QuantIdentity, which quantises the input")
+    input_quantiser, rest = modules[0][1], modules[1:]
+    stages = []
+    for position, (name, module) in enumerate(rest):
+        if isinstance(module, qnn.QuantLinear):
+            if not isinstance(module.weight_quant.tensor_quant, GroupScaled):
+                raise UnsupportedModel(f"Module {name}: weight_quant must be Int4GroupWeight")
+            if stages and stages[-1][2] is None:
+                raise UnsupportedModel(
+                    f"Module {name}: a QuantReLU or QuantIdentity must stand between linear layers"
+                )
+            stages.append([f"fc{len(stages) + 1}", module, None])
+        elif isinstance(module, (qnn.QuantReLU, qnn.QuantIdentity)):
+            if not stages or stages[-1][2] is not None:
+                raise UnsupportedModel(f"Module {name}: an activation must follow a linear layer")
+            stages[-1][2] = module
+        else:
+            raise UnsupportedModel(
+                f"Module {name}: {type(module).__name__} is not supported; QuantLinear, QuantReLU "
+                "and QuantIdentity are"
+            )
+    if not stages or stages[-1][2] is not None:
+        raise UnsupportedModel("Model must end with a QuantLinear, whose outputs are the logits")
+    for quantiser in [input_quantiser] + [stage[2] for stage in stages[:-1]]:
+        proxy = quantiser.act_quant
+        if float(proxy.bit_width()) != ACTIVATION.bits or not proxy.is_signed:
+            raise UnsupportedModel("Activations must be signed 8-bit integers, per tensor")
+    return input_quantiser, stages
+
+
+def _scale(quantiser):
+    return float(quantiser.act_quant.scale().detach())
+
+
+def _set_scale(quantiser, scale):
+    parameter = quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+    with torch.no_grad():
+        parameter.fill_(scale * 2 ** (ACTIVATION.bits - 1))
+    if _scale(quantiser) != scale:
+        raise UnsupportedModel("Activation scales must be learned parameters, as in Int8Act")
+
+
+def _linear(name, linear, *, scale, relu):
+    """Integer layer of a trained one that reads activations of the given scale."""
+    quantiser = linear.weight_quant.tensor_quant
+    scales, exponent = quantiser.scales(linear.weight)
+    unit = float(Fraction(scale) * Fraction(2) ** -exponent)
+    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+    return Linear(
+        name=name,
+        group=quantiser.group,
+        weights=linear.quant_weight().int().to(torch.int8),
+        scales=scales.to(torch.int32),
+        exponent=exponent,
+        bias=torch.round(bias.double() / unit).long(),
+        relu=relu,
+        input_scale=scale,
+        output_scale=None,
+        requantiser=None,
+    )
+
+
+def _requantised(layer, scale, *, bits):
+    """The layer with the smallest multiplier for an output scale, see `search`."""
+    z_min, z_max = layer.accumulator_range
+    found = search(
+        layer.accumulator_scale / Fraction(scale),
+        z_min=z_min,
+        z_max=z_max,
+        bits=bits,
+        low=0 if layer.relu else ACTIVATION.min,
+        high=ACTIVATION.max,
+    )
+    return replace(layer, output_scale=scale, requantiser=found)
+
+
+def _rounded(number, bits):
+    """A positive Fraction rounded to a float with that many significant bits."""
+    _, exponent = math.frexp(float(number))
+    return math.ldexp(round(number * Fraction(2) ** (bits - exponent)), exponent - bits)
+
+
+def _dyadic_neighbours(ratio, bits):
+    """Numbers ``b / 2 ** c`` with b of at most ``bits``, the nearest to ``ratio`` first."""
+    shift = max(bits - math.frexp(float(ratio))[1], 0)
+    nearest = round(ratio * (1 << shift))
+    for distance in range(1 << (bits - 2)):
+        for b in {nearest + distance, nearest - distance}:
+            if 0 < b < 1 << bits:
+                yield Fraction(b, 1 << shift)
+
+
+def settle(model, *, multiplier_bits=8):
+    """Put a trained model on numbers that hardware can equal, in place; returns it in float64.
+
+    Each hidden activation scale moves to the nearest one whose requantisation multiplier is a
+    dyadic number of ``multiplier_bits``, proved equal for every reachable accumulator, and each
+    bias to the nearest multiple of its accumulator's unit. Scales keep few enough significant bits
+    that no float64 sum of the model can round. What is trained after this call undoes it.
+    """
+    model = model.double().eval()
+    input_quantiser, stages = _stages(model)
+    scale = float(np.float32(_scale(input_quantiser)))
+    _set_scale(input_quantiser, scale)
+    for name, linear, activation in stages:
+        layer = _linear(name, linear, scale=scale, relu=isinstance(activation, qnn.QuantReLU))
+        if linear.bias is not None:
+            with torch.no_grad():
+                linear.bias.copy_(layer.bias.double() * float(layer.accumulator_scale))
+        if activation is None:
+            break
+        bits = min(30, 52 - _sum_bits(stages))
+        scale = _rounded(Fraction(_scale(activation)), bits)
+        for dyadic in _dyadic_neighbours(layer.accumulator_scale / Fraction(scale), multiplier_bits):
+            candidate = _rounded(layer.accumulator_scale / dyadic, bits)
+            if not _requantised(layer, candidate, bits=multiplier_bits).requantiser.differing:
+                scale = candidate
+                break
+        _set_scale(activation, scale)
+    return model
+
+
+def _sum_bits(stages):
+    """Width of the greatest sum of any layer, in accumulator units."""
+    most = max(
+        linear.in_features * quantiser.group.element.min * ACTIVATION.min * quantiser.group.scale_max
+        for _, linear, _ in stages
+        for quantiser in [linear.weight_quant.tensor_quant]
+    )
+    return most.bit_length() + 1
+
+
+def freeze(model, *, name, offset, gain, labels, multiplier_bits=16):
+    """Integer network of a settled model.
+
+    Parameters
+    ----------
+    model : nn.Sequential
+        ``QuantIdentity, (QuantLinear, QuantReLU or QuantIdentity)…, QuantLinear`` with `Int8Act` and
+        `Int4GroupWeight`.
+    offset, gain : float64 arrays
+        Normalisation of the inputs, see `InputScaling`.
+    multiplier_bits : int
+        Greatest width of a requantisation multiplier.
+
+    Returns
+    -------
+    IntegerNetwork
+        Each requantiser says for how many reachable accumulators it differs from the real scale.
+    """
+    input_quantiser, stages = _stages(model)
+    input_scale = scale = _scale(input_quantiser)
+    layers = []
+    for label, linear, activation in stages:
+        layer = _linear(label, linear, scale=scale, relu=isinstance(activation, qnn.QuantReLU))
+        if activation is not None:
+            scale = _scale(activation)
+            layer = _requantised(layer, scale, bits=multiplier_bits)
+        layers.append(layer)
+    return IntegerNetwork(name, InputScaling(input_scale, offset, gain), layers, list(labels))
