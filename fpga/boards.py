@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boards, one line each, and the top level that joins an accelerator to a board's UART."""
+
+import dataclasses
+import difflib
+import json
+
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import io
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+from amaranth_boards.ulx3s import ULX3S_25F_Platform, ULX3S_85F_Platform
+
+__all__ = ["BOARDS", "Board", "BoardTop", "Family", "Plan", "get", "names", "plan"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What the flow has to know about a family of FPGAs.
+
+    Members
+    -------
+    name : str
+        Short name.
+    cells : dict of str to (str, int)
+        Cell of a netlist → (resource, how many of it the cell takes).
+    utilisation : dict of str to str
+        Resource → name in the router's report.
+    constraints, bitstream : str
+        Suffix of the constraint file and of the bitstream.
+    """
+
+    name: str
+    cells: dict
+    utilisation: dict
+    constraints: str
+    bitstream: str
+
+
+ICE40 = Family(
+    name="ice40",
+    cells={
+        "SB_LUT4": ("lut4", 1), "SB_CARRY": ("carry", 1), "SB_MAC16": ("dsp", 1),
+        "SB_RAM40_4K": ("bram", 1), "SB_RAM40_4KNR": ("bram", 1), "SB_RAM40_4KNW": ("bram", 1),
+        "SB_RAM40_4KNRNW": ("bram", 1),
+        **{f"SB_DFF{edge}{kind}": ("ff", 1) for edge in ("", "N")
+           for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")},
+    },
+    utilisation={"lut4": "ICESTORM_LC", "bram": "ICESTORM_RAM", "dsp": "ICESTORM_DSP"},
+    constraints=".pcf", bitstream=".bin",
+)
+# A carry cell occupies two LUTs, a 16-by-4 LUT RAM four.
+ECP5 = Family(
+    name="ecp5",
+    cells={
+        "LUT4": ("lut4", 1), "CCU2C": ("lut4", 2), "TRELLIS_DPR16X4": ("lut4", 4),
+        "TRELLIS_FF": ("ff", 1), "DP16KD": ("bram", 1), "PDPW16KD": ("bram", 1),
+        "MULT18X18D": ("dsp", 1),
+    },
+    utilisation={"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "bram": "DP16KD",
+                 "dsp": "MULT18X18D"},
+    constraints=".lpf", bitstream=".bit",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Board:
+    """A board that amaranth-boards describes.
+
+    Members
+    -------
+    name, title : str
+        Name in configurations and of the output folder; name for people.
+    platform : type
+        Platform of amaranth-boards: device, clock, pins, options of the tools.
+    family : Family
+    synth : str
+        The Yosys command without ``-top``; no DSP blocks.
+    lut4, ff, dsp, bram : int
+        What the device has; block RAMs of 4 Kbit (iCE40) or 18 Kbit (ECP5).
+    aliases : tuple of str
+        Other names.
+    uart : (str, int)
+        Resource with the pins ``rx`` and ``tx``.
+    """
+
+    name: str
+    title: str
+    platform: type
+    family: Family
+    synth: str
+    lut4: int
+    ff: int
+    dsp: int
+    bram: int
+    aliases: tuple = ()
+    uart: tuple = ("uart", 0)
+
+    @property
+    def clock_hz(self):
+        """Frequency of the board's clock, an int."""
+        return round(self.platform().default_clk_frequency)
+
+    @property
+    def pins(self):
+        """Port names of the netlist: ``{"clk": …, "rx": …, "tx": …}``."""
+        uart = "{}_{}".format(*self.uart)
+        return {"clk": f"{self.platform.default_clk}_0__io",
+                "rx": f"{uart}__rx__io", "tx": f"{uart}__tx__io"}
+
+    @property
+    def startup(self):
+        """Clock cycles from power-on until amaranth's power-on reset releases the accelerator."""
+        # iCE40: 15 µs, for block RAM reads 0 at first; counter and flag take two cycles more.
+        return int(15e-6 * self.clock_hz) + 1 if self.family is ICE40 else 0
+
+
+BOARDS = (
+    Board("icebreaker", "iCEBreaker (iCE40 UP5K)", ICEBreakerPlatform, ICE40,
+          "synth_ice40 -device u", lut4=5280, ff=5280, dsp=8, bram=30),
+    Board("ulx3s", "ULX3S (ECP5 25F)", ULX3S_25F_Platform, ECP5,
+          "synth_ecp5 -nodsp", lut4=24288, ff=24288, dsp=28, bram=56, aliases=("ulx3s-25f",)),
+    Board("ulx3s-85f", "ULX3S (ECP5 85F)", ULX3S_85F_Platform, ECP5,
+          "synth_ecp5 -nodsp", lut4=83640, ff=83640, dsp=156, bram=208),
+)
+
+
+def names():
+    """Names of all boards, without aliases."""
+    return [board.name for board in BOARDS]
+
+
+def get(name):
+    """The board of a name or alias.
+
+    Raises
+    ------
+    ValueError
+        Naming what was found and what is allowed.
+    """
+    table = {key: board for board in BOARDS for key in (board.name, *board.aliases)}
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name).lower(), table, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"Board must be one of {', '.join(sorted(table))}, not {name!r}{hint}")
+
+
+class BoardTop(Elaboratable):
+    """Top level of a board: its UART pins on an accelerator's ``rx`` and ``tx``.
+
+    Clock, pins and power-on reset are those of the platform. Nothing else stands between pin and
+    accelerator, which synchronises ``rx`` itself.
+
+    Parameters
+    ----------
+    accelerator : wiring.Component
+        With ports ``rx : In(1)`` and ``tx : Out(1)``, in the domain ``sync``.
+    board : Board
+    """
+
+    def __init__(self, accelerator, board):
+        for port in ("rx", "tx"):
+            if not hasattr(accelerator, port):
+                raise TypeError(f"Accelerator must have ports rx and tx, not {accelerator!r}")
+        self.accelerator = accelerator
+        self.board = board
+
+    def elaborate(self, platform):
+        m = Module()
+        uart = platform.request(*self.board.uart, dir="-")
+        m.submodules.accelerator = self.accelerator
+        m.submodules.rx_pin = rx_pin = io.Buffer("i", uart.rx)
+        m.submodules.tx_pin = tx_pin = io.Buffer("o", uart.tx)
+        m.d.comb += self.accelerator.rx.eq(rx_pin.i)
+        m.d.comb += tx_pin.o.eq(self.accelerator.tx)
+        return m
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What amaranth-boards prescribes for a design.
+
+    Members
+    -------
+    rtlil, constraints : str
+        The design, and its pins and clocks.
+    route, pack : tuple of str
+        Commands of the router and of the packer. Files are called ``top.*``.
+    """
+
+    rtlil: str
+    constraints: str
+    route: tuple
+    pack: tuple
+
+
+def plan(accelerator, board):
+    """The :class:`Plan` of an accelerator on a board. Equal designs give equal plans."""
+    files = board.platform().build(
+        BoardTop(accelerator, board), "top", do_build=False, emit_src=False).files
+    _, route, pack = json.loads(files["build_top.json"])["commands"]
+    return Plan(files["top.il"], files["top" + board.family.constraints],
+                tuple(route), tuple(pack))
