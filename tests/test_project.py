@@ -319,7 +319,7 @@ def test_wheel_works_outside_the_checkout(wheel, tmp_path, compared):
     site = tmp_path / "a site"
     run(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps",
         "--no-index", "--target", site, wheel, cwd=tmp_path)
-    env = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(site)}
     names = sorted(name for room in ROOMS for name in modules(room) if "__main__" not in name)
     out = run(sys.executable, "-W", "error::SyntaxWarning", "-c",
               "import importlib, sys\n"
