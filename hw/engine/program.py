@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler: integer network to program and memory images, and the cycles they take."""
+
+from dataclasses import dataclass, fields
+
+from amaranth import Shape, signed
+
+from ..fixed.requantise import Requantise
+from ..post.accumulator import Accumulator
+from ..post.argmax import ArgMax
+from ..post.group_scale import GroupScale
+
+__all__ = ["DoesNotFit", "EngineConfig", "LayerCycles", "LayerProgram", "Program", "compile_network"]
+
+
+_WORST_PRODUCT = 8 * 128  # of a 4-bit weight and an 8-bit activation, both at their minimum
+
+
+class DoesNotFit(ValueError):
+    """A network that an engine cannot run; the message names the layer and the numbers."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What an engine is built with.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Elements: vectors computed at once, outputs computed at once.
+    drains : int or None
+        Scale units, each shared by the rows / drains * columns sums of a chain; None: the fewest
+        with which no group of the network waits.
+    weight_words, scale_words, bias_words, activation_words : int or None
+        Capacities, in words of `Program`; None: as much as the network needs.
+    multiplier_bits : int
+        Greatest width of a requantisation multiplier.
+    """
+
+    rows: int = 1
+    columns: int = 8
+    drains: int | None = None
+    weight_words: int | None = None
+    scale_words: int | None = None
+    bias_words: int | None = None
+    activation_words: int | None = None
+    multiplier_bits: int = 16
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            optional = field.default is None
+            if value is None and optional:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise TypeError(f"{field.name} must be a positive integer, not {value!r}")
+        if self.drains is not None and self.rows % self.drains:
+            raise ValueError(f"drains must divide the {self.rows} rows, not {self.drains!r}")
+
+
+@dataclass(frozen=True)
+class LayerProgram:
+    """Descriptor of one layer: what the sequencer needs to know."""
+
+    name: str
+    inputs: int
+    outputs: int
+    group: int
+    tiles: int
+    multiplier: int
+    shift: int
+    relu: bool
+
+
+@dataclass(frozen=True)
+class LayerCycles:
+    """Where the cycles of a layer go.
+
+    Attributes
+    ----------
+    prepare : int
+        Before the first step: first words of the memories.
+    macs : int
+        Steps: all elements compute.
+    stalls : int
+        Between the first and the last step, waiting for the drain chain.
+    drain : int
+        From the last step to the last result written.
+    useful : int
+        Multiply-accumulates per vector that are not padding.
+    """
+
+    name: str
+    prepare: int
+    macs: int
+    stalls: int
+    drain: int
+    useful: int
+
+    @property
+    def utilisation(self):
+        """Share of steps among the cycles from the first step to the last."""
+        return self.macs / (self.macs + self.stalls)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Layer descriptors and memory images.
+
+    Attributes
+    ----------
+    weights : list of list of int
+        One word per step: the int4 weight of each column; tile after tile, K ascending.
+    scales : list of int
+        One word per sum of a row: tile, group, column.
+    biases : list of int
+        One word per output of a tile.
+    identity : bytes
+        Of the network.
+    """
+
+    config: EngineConfig
+    layers: list
+    drains: int
+    weights: list
+    scales: list
+    biases: list
+    scale_bits: int
+    sum_shape: Shape
+    identity: bytes = bytes(8)
+
+    @property
+    def chain(self):
+        """Sums that share one scale unit."""
+        return self.config.rows // self.drains * self.config.columns
+
+    @property
+    def inputs(self):
+        return self.layers[0].inputs
+
+    @property
+    def outputs(self):
+        return self.layers[-1].outputs
+
+    @property
+    def group(self):
+        """Longest group of any layer."""
+        return max(min(layer.group, layer.inputs) for layer in self.layers)
+
+    @property
+    def activation_words(self):
+        """Words of one of the two activation buffers of a row."""
+        columns = self.config.columns
+        return max([self.inputs] + [layer.tiles * columns for layer in self.layers[:-1]])
+
+    @property
+    def memory_bits(self):
+        """Bits of each memory, by name."""
+        c = self.config
+        results = self.layers[-1].tiles * c.columns
+        return {
+            "weights": len(self.weights) * c.columns * 4,
+            "scales": len(self.scales) * self.scale_bits,
+            "biases": len(self.biases) * self.sum_shape.width,
+            "activations": 2 * self.activation_words * c.rows * 8,
+            "results": results * c.rows * self.sum_shape.width,
+        }
+
+    def cycles(self):
+        """Cycles of each layer, exactly as the engine takes them: a list of `LayerCycles`."""
+        result = []
+        for layer in self.layers:
+            sizes = [
+                min(layer.group, layer.inputs - start)
+                for start in range(0, layer.inputs, layer.group)
+            ] * layer.tiles
+            # The sums of a group move to the shadow register in the cycle after its last step, but
+            # not before the chain is empty; in that cycle the next group starts.
+            starts = [0]
+            for before, size in enumerate(sizes):
+                starts.append(starts[-1] + (max(size, self.chain) if before else size))
+            span = starts[-2] + sizes[-1]
+            macs = layer.tiles * layer.inputs
+            # Chain, scale, accumulate; hidden layers requantise too.
+            last_write = starts[-1] + self.chain + GroupScale.latency + Accumulator.latency
+            if layer is not self.layers[-1]:
+                last_write += Requantise.latency
+            result.append(LayerCycles(
+                name=layer.name,
+                prepare=1,
+                macs=macs,
+                stalls=span - macs,
+                drain=last_write + 1 - span,
+                useful=layer.inputs * layer.outputs,
+            ))
+        return result
+
+    def latency(self, vectors=1):
+        """Cycles from the last input to the last output, for a batch of up to ``rows`` vectors."""
+        busy = sum(c.prepare + c.macs + c.stalls + c.drain for c in self.cycles())
+        return busy + self.readout + vectors * self.outputs
+
+    # From the last write to the cycle before the first output: memory, arg-max.
+    readout = 1 + ArgMax.latency
+
+
+def _image(layer, columns):
+    """Weight, scale and bias words of a layer, padded with zeros to full tiles."""
+    tiles = -(-layer.outputs // columns)
+    weights, scales, biases = (
+        [row.tolist() if hasattr(row, "tolist") else row for row in part]
+        for part in (layer.weights, layer.scales, layer.bias)
+    )
+    groups = len(scales[0])
+    padding = tiles * columns - layer.outputs
+    weights += [[0] * layer.inputs] * padding
+    scales += [[0] * groups] * padding
+    biases += [0] * padding
+    words, factors = [], []
+    for tile in range(tiles):
+        outputs = range(tile * columns, (tile + 1) * columns)
+        words += [[weights[n][k] for n in outputs] for k in range(layer.inputs)]
+        factors += [scales[n][g] for g in range(groups) for n in outputs]
+    return tiles, words, factors, biases
+
+
+def compile_network(network, config):
+    """Program and memory images of an integer network for an engine.
+
+    Parameters
+    ----------
+    network : IntegerNetwork
+        Linear layers, each but the last with a requantiser.
+    config : EngineConfig
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    DoesNotFit
+        A layer exceeds a capacity or a width of the engine.
+    """
+    layers, weights, scales, biases, needed = [], [], [], [], []
+    for layer in network.layers:
+        tiles, words, factors, bias = _image(layer, config.columns)
+        weights, scales, biases = weights + words, scales + factors, biases + bias
+        requantiser = layer.requantiser
+        if requantiser and requantiser.multiplier >> config.multiplier_bits:
+            raise DoesNotFit(
+                f"Layer {layer.name}: requantisation multiplier {requantiser.multiplier} needs "
+                f"{requantiser.multiplier.bit_length()} bits, multiplier_bits allows "
+                f"{config.multiplier_bits}"
+            )
+        hidden = layer is not network.layers[-1]
+        buffers = max(layer.inputs, tiles * config.columns if hidden else 0)
+        for name, word, capacity in (
+            ("weight_words", len(weights), config.weight_words),
+            ("scale_words", len(scales), config.scale_words),
+            ("bias_words", len(biases), config.bias_words),
+            ("activation_words", buffers, config.activation_words),
+        ):
+            if capacity is not None and word > capacity:
+                raise DoesNotFit(
+                    f"Layer {layer.name} ({layer.inputs} to {layer.outputs}): needs {word} "
+                    f"{name}, up to and with this layer; the engine has {capacity}"
+                )
+        layers.append(LayerProgram(
+            name=layer.name,
+            inputs=layer.inputs,
+            outputs=layer.outputs,
+            group=min(layer.group.size, layer.inputs),
+            tiles=tiles,
+            multiplier=requantiser.multiplier if requantiser else 1,
+            shift=requantiser.shift if requantiser else 0,
+            relu=layer.relu,
+        ))
+        scale_bits = max(layer.group.scale_bits for layer in network.layers)
+        ends = layer.inputs * _WORST_PRODUCT * layer.group.scale_max
+        needed.append(max(ends + max(bias), ends - min(bias)))
+        width = needed[-1].bit_length() + 1
+        if width > 32:
+            raise DoesNotFit(
+                f"Layer {layer.name} ({layer.inputs} to {layer.outputs}): its accumulator needs "
+                f"{width} bits; the engine has at most 32"
+            )
+    drains = config.drains
+    if drains is None:
+        shortest = min(
+            min(layer.group, layer.inputs % layer.group or layer.group) for layer in layers
+        )
+        divisors = [d for d in range(1, config.rows + 1) if config.rows % d == 0]
+        fitting = [d for d in divisors if config.rows // d * config.columns <= shortest]
+        drains = (fitting or divisors[-1:])[0]
+    return Program(
+        config=config,
+        layers=layers,
+        drains=drains,
+        weights=weights,
+        scales=scales,
+        biases=biases,
+        scale_bits=scale_bits,
+        sum_shape=signed(max(needed).bit_length() + 1),
+        identity=network.identity,
+    )
