@@ -148,11 +148,9 @@ module DP16KD (
 		.in({DIB, DIA}), .pair(seen_a), .mask(mask_a), .data(data_a), .word(read_a));
 	wire show_a = CEA & (~WEA | WRITEMODE_A != "NORMAL");
 	wire clk_a = CLKAMUX == "INV" ? ~CLKA : CLKA;
-	always @(posedge clk_a) begin : write_port_a
-		integer k;
-		for (k = 0; k < 36; k = k + 1)
-			if (mask_a[k]) pairs[ADA[13:5]][k] <= data_a[k];
-	end
+	always @(posedge clk_a)
+		if (write_a) pairs[ADA[13:5]] <= old_a & ~mask_a & ~clash_a
+			| data_a & mask_a | data_b & clash_a;
 	reg [35:0] out_a = 36'h0;
 	generate
 		if (RESETMODE == "ASYNC") begin
@@ -174,11 +172,9 @@ module DP16KD (
 		.in({DIA, DIB}), .pair(seen_b), .mask(mask_b), .data(data_b), .word(read_b));
 	wire show_b = CEB & (~WEB | WRITEMODE_B != "NORMAL");
 	wire clk_b = CLKBMUX == "INV" ? ~CLKB : CLKB;
-	always @(posedge clk_b) begin : write_port_b
-		integer k;
-		for (k = 0; k < 36; k = k + 1)
-			if (mask_b[k]) pairs[ADB[13:5]][k] <= data_b[k];
-	end
+	always @(posedge clk_b)
+		if (write_b) pairs[ADB[13:5]] <= old_b & ~mask_b & ~clash_b
+			| data_b & mask_b | data_a & clash_b;
 	reg [35:0] out_b = 36'h0;
 	generate
 		if (RESETMODE == "ASYNC") begin
