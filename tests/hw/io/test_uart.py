@@ -224,8 +224,9 @@ def test_loop(divisor):
 
 
 @pytest.mark.parametrize("unit", [UartReceiver, UartTransmitter])
-def test_divisor_wrong(unit):
+def test_divisor_wrong(unit, unfinished, compared):
     with pytest.raises(TypeError, match=r"^Divisor must be an integer, not 104\.2$"):
         unit(104.2)
     with pytest.raises(ValueError, match=r"^Divisor must be at least 3 cycles per bit, not 2$"):
         unit(2)
+    compared(2)
