@@ -59,7 +59,7 @@ def run_stream(dut, inputs, *, outputs=None, stall=0.0, stall_i=None, stall_o=No
             ctx.set(dut.o.ready, ready)
 
     async def feed(ctx, cycles, *, wanted):
-        """Run the stimulus from its start for some cycles, or until all wanted outputs are there."""
+        """Run the stimulus from its start for some cycles, or until all outputs are there."""
         results.clear()
         sent, busy, held = 0, False, None
         for cycle in range(cycles):

