@@ -27,6 +27,8 @@ class Family:
         Resource → name in the router's report.
     constraints, bitstream : str
         Suffix of the constraint file and of the bitstream.
+    bram_bits : int
+        Size of a block RAM.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Family:
     utilisation: dict
     constraints: str
     bitstream: str
+    bram_bits: int
 
 
 ICE40 = Family(
@@ -46,7 +49,7 @@ ICE40 = Family(
            for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")},
     },
     utilisation={"lut4": "ICESTORM_LC", "bram": "ICESTORM_RAM", "dsp": "ICESTORM_DSP"},
-    constraints=".pcf", bitstream=".bin",
+    constraints=".pcf", bitstream=".bin", bram_bits=4096,
 )
 # A carry cell occupies two LUTs, a 16-by-4 LUT RAM four.
 ECP5 = Family(
@@ -58,7 +61,7 @@ ECP5 = Family(
     },
     utilisation={"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "bram": "DP16KD",
                  "dsp": "MULT18X18D"},
-    constraints=".lpf", bitstream=".bit",
+    constraints=".lpf", bitstream=".bit", bram_bits=18432,
 )
 
 
@@ -99,6 +102,11 @@ class Board:
     def clock_hz(self):
         """Frequency of the board's clock, an int."""
         return round(self.platform().default_clk_frequency)
+
+    @property
+    def bram_bits(self):
+        """All block RAM, in bits."""
+        return self.bram * self.family.bram_bits
 
     @property
     def pins(self):

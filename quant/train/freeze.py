@@ -14,7 +14,7 @@ from ..golden.requantise import search
 from ..network.network import ACTIVATION, InputScaling, IntegerNetwork, Linear
 from .quantisers import GroupScaled
 
-__all__ = ["UnsupportedModel", "freeze", "settle"]
+__all__ = ["UnsupportedModel", "freeze", "settle", "trained_trace"]
 
 IGNORED = (nn.Flatten, nn.Dropout, nn.Identity)
 
@@ -187,3 +187,31 @@ def freeze(model, *, name, offset, gain, labels, multiplier_bits=16):
             layer = _requantised(layer, scale, bits=multiplier_bits)
         layers.append(layer)
     return IntegerNetwork(name, InputScaling(input_scale, offset, gain), layers, list(labels))
+
+
+@torch.no_grad()
+def trained_trace(model, x):
+    """What a settled model computes, quantiser by quantiser.
+
+    Parameters
+    ----------
+    model : nn.Sequential
+        In float64.
+    x : float64 tensor, shape (samples, features)
+        Normalised inputs.
+
+    Returns
+    -------
+    list of float64 tensors
+        The quantised input, each quantised hidden activation, and the logits.
+    int
+        Values that a quantiser found exactly half way between two codes: where the models' rounding
+        could part.
+    """
+    results, ties = [], 0
+    for module in model:
+        before, x = x, module(x)
+        if isinstance(module, (qnn.QuantIdentity, qnn.QuantReLU)):
+            results.append(x)
+            ties += int(((before / _scale(module)).remainder(1) == 0.5).sum())
+    return [*results, x], ties

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arrows of the chain: each compares or proves two of its models."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .hw.engine.sequencer import Phase
+from .hw.io.protocol import Command, ProtocolError, pack_request, parse_predictions, parse_response
+from .quant.train.freeze import trained_trace
+from .sim.batch import BatchSimulator, SimulationError, UartSession
+from .sim.cocotb_run import CocotbError, run_uart
+from .sim.ledger import Arrow, Comparison
+
+__all__ = [
+    "EngineRun",
+    "cocotb_arrow",
+    "cycle_arrow",
+    "engine_arrow",
+    "later_arrows",
+    "netlist_arrow",
+    "proof_arrow",
+    "run_engine",
+    "trained_arrow",
+    "uart_frames",
+]
+
+IDLE = 64  # cycles of an idle line before the first frame
+
+
+def _finish(arrow, comparison, started, **detail):
+    arrow.compared, arrow.mismatches = comparison.compared, comparison.mismatches
+    arrow.first = comparison.first
+    arrow.seconds = round(time.monotonic() - started, 2)
+    arrow.detail.update(detail)
+    return arrow
+
+
+def _failed(arrow, started, compared, why):
+    """A model that did not answer: everything that was to be compared is missing."""
+    arrow.compared = arrow.mismatches = compared
+    arrow.seconds, arrow.why = round(time.monotonic() - started, 2), why
+    return arrow
+
+
+def trained_arrow(subject):
+    """Brevitas in float64 against the integer network, whole test set, every activation and logit."""
+    arrow = Arrow(
+        "trained", "golden", "whole data set", what="quantised inputs, hidden activations, logits"
+    )
+    if subject.trained is None:
+        arrow.ran, arrow.why = False, "the network was loaded; the model it came from is not here"
+        return arrow
+    started, network, comparison = time.monotonic(), subject.network, Comparison()
+    x = torch.from_numpy(network.input.normalise(subject.data.x_test))
+    results, ties = trained_trace(subject.trained, x)
+    activations = network.run(subject.x).activations
+    scales = [layer.input_scale for layer in network.layers]
+    scales.append(float(network.layers[-1].accumulator_scale))
+    names = ["input", *(layer.name for layer in network.layers)]
+    for name, result, integers, scale in zip(names, results, activations, scales, strict=True):
+        comparison.add(
+            result.numpy(),
+            integers.double().numpy() * scale,
+            lambda at, name=name: {"layer": name, "element": at[1], "sample": at[0]},
+        )
+    return _finish(arrow, comparison, started, ties=ties)
+
+
+def proof_arrow(subject):
+    """Each requantiser against its real multiplier, for every reachable accumulator."""
+    arrow = Arrow(
+        "trained", "golden", "proof", what="requantisation, every reachable accumulator"
+    )
+    started, comparison = time.monotonic(), Comparison()
+    for layer in subject.network.layers:
+        found = layer.requantiser
+        if found is None:
+            continue
+        comparison.compared += found.reachable
+        comparison.mismatches += found.differing
+        if found.differing and not comparison.first:
+            comparison.first = {"layer": layer.name, "element": None, "cycle": None}
+            arrow.why = (
+                f"{layer.name}: no multiplier of the allowed width equals the trained scale for "
+                f"every accumulator; {found.differing} of {found.reachable} differ"
+            )
+    if not comparison.compared:
+        arrow.ran, arrow.why = False, "a network of one layer requantises nothing"
+    return _finish(arrow, comparison, started)
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """What the engine did, cycle by cycle, over a set of vectors.
+
+    Attributes
+    ----------
+    logits, classes : int64 arrays, (samples, outputs) and (samples,)
+    values : list of int64 arrays, (samples, outputs of the layer)
+        As each layer wrote them.
+    cycles : list of int64 arrays
+        Cycle of each write.
+    records : dict of arrays
+        Monitor of every cycle.
+    starts, ends : int64 arrays, one per batch
+        Cycle of the last input, and of the last output.
+    """
+
+    logits: np.ndarray
+    classes: np.ndarray
+    values: list
+    cycles: list
+    records: dict
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+MONITOR = ("phase", "layer", "step", "write", "final", "row", "index", "values")
+
+
+def run_engine(engine, x, *, simulator=None):
+    """Send vectors through the engine's streams in the batch simulator.
+
+    Parameters
+    ----------
+    engine : Engine
+    x : int64 tensor, shape (samples, inputs)
+
+    Returns
+    -------
+    EngineRun
+    """
+    program, samples = engine.program, len(x)
+    rows, drains, columns = program.config.rows, program.drains, program.config.columns
+    ends = np.unique(np.append(np.arange(rows, samples, rows), samples))
+    last = np.zeros(samples * program.inputs, np.int64)
+    last[ends * program.inputs - 1] = 1
+    run = (simulator or BatchSimulator(engine)).run(
+        {"value": x.reshape(-1).numpy(), "last": last},
+        outputs=samples * program.outputs,
+        record=[f"monitor__{name}" for name in MONITOR],
+    )
+    records = {name: np.asarray(run.records[f"monitor__{name}"]) for name in MONITOR}
+    width = program.sum_shape.width
+    writes = np.flatnonzero(records["write"])
+    written = _lanes(records["values"][writes], width, drains)
+
+    values, cycles = [], []
+    for index, layer in enumerate(program.layers):
+        mine = records["layer"][writes] == index
+        per_batch = layer.tiles * program.chain
+        if mine.sum() != len(ends) * per_batch:
+            raise SimulationError(
+                f"layer {layer.name} wrote {mine.sum()} times, not {len(ends) * per_batch}"
+            )
+        at = writes[mine]
+        places = records["row"][at], records["index"][at]
+        table = np.zeros((len(ends), rows, layer.tiles * columns), np.int64)
+        when = np.zeros_like(table)
+        batch = np.repeat(np.arange(len(ends)), per_batch)
+        for d in range(drains):
+            row = d * (rows // drains) + places[0]
+            table[batch, row, places[1]] = written[mine][:, d]
+            when[batch, row, places[1]] = at
+        shape = (len(ends) * rows, layer.tiles * columns)
+        values.append(table.reshape(shape)[:samples, : layer.outputs])
+        cycles.append(when.reshape(shape)[:samples, : layer.outputs])
+    shape = (samples, program.outputs)
+    return EngineRun(
+        logits=np.asarray(run.outputs["value"]).reshape(shape),
+        classes=np.asarray(run.outputs["best"]).reshape(shape)[:, -1],
+        values=values,
+        cycles=cycles,
+        records=records,
+        starts=run.input_cycles[ends * program.inputs - 1],
+        ends=run.cycles[ends * program.outputs - 1],
+    )
+
+
+def _lanes(recorded, width, lanes):
+    """Signed lanes of a recorded array port, as int64 (cycles, lanes)."""
+    recorded = np.asarray(recorded)
+    if recorded.ndim == 2 and recorded.shape[1] == lanes and recorded.dtype.kind == "i":
+        return recorded.astype(np.int64)
+    raise TypeError(f"Monitor values must be decoded lanes, not {recorded.dtype} {recorded.shape}")
+
+
+def engine_arrow(subject, program, run):
+    """Integer network against the RTL's streams: every activation, logit and class."""
+    arrow = Arrow("golden", "rtl", "batch", what="hidden activations, logits, classes")
+    started, comparison = time.monotonic(), Comparison()
+    if isinstance(run, SimulationError):
+        values = sum(layer.outputs for layer in program.layers)
+        return _failed(arrow, started, len(subject.x) * (values + 1), f"{run}")
+    trace = subject.network.run(subject.x)
+    for layer, expected, found, cycles in zip(
+        program.layers, trace.activations[1:], run.values, run.cycles, strict=True
+    ):
+        comparison.add(
+            expected.numpy(),
+            found,
+            lambda at, layer=layer, cycles=cycles: {
+                "layer": layer.name,
+                "element": at[1],
+                "sample": at[0],
+                "cycle": int(cycles[at]),
+            },
+            order=cycles,
+        )
+    # The logits once more, as they leave the output stream, and their arg-max.
+    last = program.layers[-1].name
+    streamed = Comparison()
+    streamed.add(
+        trace.logits.numpy(), run.logits,
+        lambda at: {"layer": last, "element": at[1], "sample": at[0]},
+    )
+    comparison.add(
+        trace.classes.numpy(), run.classes,
+        lambda at: {"layer": "argmax", "element": 0, "sample": at[0]},
+    )
+    if streamed.mismatches and not comparison.mismatches:
+        comparison.mismatches, comparison.first = streamed.mismatches, streamed.first
+    return _finish(arrow, comparison, started, samples=len(subject.x))
+
+
+def cycle_arrow(program, run):
+    """Cycles of every phase of every batch in the RTL against the sequencer's formula."""
+    arrow = Arrow("golden", "rtl", "cycle formula", what="cycles of every layer of every batch")
+    started, comparison = time.monotonic(), Comparison()
+    if isinstance(run, SimulationError):
+        return _failed(arrow, started, len(program.layers), f"{run}")
+    rows, outputs = program.config.rows, len(run.logits)
+    formula = program.cycles()
+    step = run.records["step"] != 0
+    phase, layer = run.records["phase"], run.records["layer"]
+    for batch, (start, end) in enumerate(zip(run.starts, run.ends)):
+        vectors = min(rows, outputs - batch * rows)
+        expected, found = [], []
+        for index, entry in enumerate(formula):
+            span = slice(start + 1, end + 1)
+            mine = layer[span] == index
+            steps = np.flatnonzero(mine & step[span])
+            prepare = int((mine & (phase[span] == Phase.PREPARE.value)).sum())
+            busy = int((mine & (phase[span] == Phase.RUN.value)).sum())
+            drain = int((mine & (phase[span] == Phase.DRAIN.value)).sum())
+            between = int(steps[-1] - steps[0] + 1 - len(steps)) if len(steps) else -1
+            expected += [entry.prepare, entry.macs, entry.stalls, entry.macs + entry.stalls,
+                         entry.drain]
+            found += [prepare, len(steps), between, busy, drain]
+        expected.append(program.latency(vectors))
+        found.append(int(end - start))
+        comparison.add(
+            expected, found,
+            lambda at, batch=batch, start=start: {
+                "layer": program.layers[min(at[0] // 5, len(formula) - 1)].name,
+                "element": at[0],
+                "cycle": int(start),
+                "batch": batch,
+            },
+        )
+    return _finish(arrow, comparison, started)
+
+
+def uart_frames(program, x):
+    """Requests that carry vectors, and the length of each answer."""
+    rows = program.config.rows
+    requests, lengths = [], []
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows].numpy().astype(np.int8)
+        requests.append(pack_request(Command.INFER, part.tobytes()))
+        lengths.append(6 + len(part) * (4 * program.outputs + 2))
+    return requests, lengths
+
+
+def _answers(program, answers, samples):
+    """Logits and classes from the answers of a board; raises ProtocolError for a bad one."""
+    rows, predictions = program.config.rows, []
+    for start, answer in zip(range(0, samples, rows), answers, strict=True):
+        predictions += parse_predictions(
+            parse_response(answer),
+            vectors=min(rows, samples - start),
+            outputs=program.outputs,
+        )
+    logits = np.array([prediction.logits for prediction in predictions])
+    return np.column_stack([logits, [prediction.index for prediction in predictions]])
+
+
+def _place(program):
+    def place(at):
+        last = at[1] == program.outputs
+        return {
+            "layer": "argmax" if last else program.layers[-1].name,
+            "element": 0 if last else at[1],
+            "sample": at[0],
+        }
+
+    return place
+
+
+def cocotb_arrow(subject, program, design, *, divisor, samples):
+    """Integer network against the RTL over its UART pins, in cocotb on Verilator."""
+    arrow = Arrow("golden", "rtl", "cocotb", what="logits and classes over the UART pins")
+    started, comparison = time.monotonic(), Comparison()
+    x = subject.x[:samples]
+    requests, lengths = uart_frames(program, x)
+    expected = _expected(subject, len(x))
+    try:
+        answers = run_uart(design, requests, divisor=divisor, expect=lengths, idle=IDLE)
+        found = _answers(program, answers, len(x))
+    except (CocotbError, ProtocolError) as error:
+        return _failed(arrow, started, expected.size, f"{error}")
+    comparison.add(expected, found, _place(program))
+    return _finish(arrow, comparison, started, samples=len(x))
+
+
+def _expected(subject, samples):
+    trace = subject.network.run(subject.x[:samples])
+    return np.column_stack([trace.logits.numpy(), trace.classes.numpy()])
+
+
+def _exchange(design, requests, lengths, *, divisor, startup, progress):
+    """Answers of a design and the cycles at which its transmit pin changes."""
+    with UartSession(design, divisor=divisor) as session:
+        session.idle(startup + IDLE)
+        answers = []
+        for index, (request, length) in enumerate(zip(requests, lengths)):
+            answers.append(session.exchange(request, expect=length)[0])
+            if progress:
+                progress(index + 1, len(requests))
+        return answers, session.tx_edges - startup
+
+
+def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, progress=None):
+    """RTL against the netlist of a board: bytes on the UART pins and the cycle of every edge.
+
+    Parameters
+    ----------
+    rtl, netlist : Design
+        With pins ``rx`` and ``tx``.
+    startup : int
+        Cycles until the netlist leaves its power-on reset.
+
+    Returns
+    -------
+    Arrow
+    """
+    arrow = Arrow(
+        "rtl", "netlist", "batch", on=board,
+        what="logits, classes and every edge on the UART pins",
+    )
+    started, comparison = time.monotonic(), Comparison()
+    requests, lengths = uart_frames(program, subject.x)
+    samples = len(subject.x)
+    try:
+        answers, edges = _exchange(
+            rtl, requests, lengths, divisor=divisor, startup=0, progress=None
+        )
+        expected = _answers(program, answers, samples)
+    except (SimulationError, ProtocolError) as error:
+        return _failed(arrow, started, samples * (program.outputs + 1), f"rtl: {error}")
+    try:
+        answers, found_edges = _exchange(
+            netlist, requests, lengths, divisor=divisor, startup=startup, progress=progress
+        )
+        found = _answers(program, answers, samples)
+    except (SimulationError, ProtocolError) as error:
+        return _failed(arrow, started, expected.size, f"netlist: {error}")
+    comparison.add(expected, found, _place(program))
+    count = min(len(edges), len(found_edges))
+    comparison.add(
+        edges[:count], found_edges[:count],
+        lambda at: {"layer": "tx", "element": at[0], "cycle": int(edges[at])},
+    )
+    comparison.compared += max(len(edges), len(found_edges)) - count
+    comparison.mismatches += max(len(edges), len(found_edges)) - count
+    return _finish(arrow, comparison, started, samples=samples, edges=count)
+
+
+def later_arrows(boards):
+    """Arrows that are not built yet."""
+    why = "not built yet: it comes with the next release"
+    return [
+        Arrow(source, target, "batch", on=board, ran=False, why=why)
+        for board in boards
+        for source, target in (("netlist", "routed"), ("routed", "bitstream"))
+    ]

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: one TOML file describes a build."""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from .fpga import boards
+from .errors import BadInput
+
+__all__ = ["Config", "load_config"]
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataSection(_Section):
+    """What to learn from."""
+
+    source: str = Field("digits", description="`digits`, or the path of an .npz file with x and y")
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share held out")
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(0, description="of the stratified split")
+    normalise: Literal["max", "standard", "none"] = Field(
+        "max", description="of inputs: greatest magnitude, per-feature standard scores, or none"
+    )
+
+
+class ModelSection(_Section):
+    """The network."""
+
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
+        [32], description="widths of the hidden layers"
+    )
+    network: str | None = Field(
+        None, description="folder of an integer network to use instead of training one"
+    )
+
+
+class QuantiseSection(_Section):
+    """Number formats: int4 weights in groups, int8 activations."""
+
+    group: Annotated[int, Field(ge=1, le=65536)] = Field(
+        16, description="weights that share one 8-bit scale"
+    )
+    multiplier_bits: Annotated[int, Field(ge=2, le=24)] = Field(
+        8, description="width of the requantisation multipliers"
+    )
+
+
+class TrainSection(_Section):
+    """How to train."""
+
+    epochs: Annotated[int, Field(ge=0, le=100000)] = Field(100, description="in float")
+    quantised_epochs: Annotated[int, Field(ge=1, le=100000)] = Field(
+        40, description="quantisation-aware"
+    )
+    batch: Count = Field(64, description="samples per step")
+    learning_rate: Rate = Field(1e-2, description="in float")
+    quantised_learning_rate: Rate = Field(1e-3, description="quantisation-aware")
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="of AdamW")
+    noise: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.4, description="added to training inputs, in their standard deviations"
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="of the loss")
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(0, description="of all randomness")
+
+
+class EngineSection(_Section):
+    """The accelerator."""
+
+    rows: Annotated[int, Field(ge=1, le=64)] = Field(2, description="vectors computed at once")
+    columns: Annotated[int, Field(ge=1, le=256)] = Field(8, description="outputs computed at once")
+    drains: Count | None = Field(
+        None, description="scale units; default: the fewest with which the array does not wait"
+    )
+    weight_words: Count | None = Field(
+        None, description="capacity in words of one weight per column; default: what is needed"
+    )
+    scale_words: Count | None = Field(None, description="capacity in scales; likewise")
+    bias_words: Count | None = Field(None, description="capacity in biases; likewise")
+    activation_words: Count | None = Field(
+        None, description="capacity of an activation buffer in vector elements; likewise"
+    )
+
+
+class UartSection(_Section):
+    """The serial port of the board."""
+
+    baud: Annotated[int, Field(ge=300, le=12_000_000)] = Field(
+        115200, description="bits per second"
+    )
+
+
+class BuildSection(_Section):
+    """Bitstreams."""
+
+    boards: list[str] = Field(
+        ["icebreaker", "ulx3s"], description="boards to build for; see `carrysave.fpga.boards`"
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        [1, 2, 3, 4], description="of place and route, tried in turn until the clock is met"
+    )
+
+    @field_validator("boards")
+    @classmethod
+    def _known(cls, names):
+        for name in names:
+            boards.get(name)
+        if len(set(names)) < len(names):
+            raise ValueError("each board once")
+        return names
+
+
+class VerifySection(_Section):
+    """How much to compare where comparing is slow."""
+
+    cocotb_samples: Count = Field(
+        20, description="test samples that cocotb sends over the UART pins"
+    )
+
+
+class Config(_Section):
+    """A build."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
+        description="of the build and its output folder"
+    )
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    quantise: QuantiseSection = QuantiseSection()
+    train: TrainSection = TrainSection()
+    engine: EngineSection = EngineSection()
+    uart: UartSection = UartSection()
+    build: BuildSection = BuildSection()
+    verify: VerifySection = VerifySection()
+
+
+def _keys(location):
+    """Keys allowed where a pydantic error lies."""
+    model = Config
+    for part in location:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            break
+        model = kind
+    return list(model.model_fields)
+
+
+def _explain(error):
+    """One line for the first error of a validation."""
+    first = error.errors()[0]
+    location = first["loc"]
+    where = ".".join(str(part) for part in location)
+    if first["type"] == "extra_forbidden":
+        allowed = _keys(location[:-1])
+        near = get_close_matches(str(location[-1]), allowed, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"{where}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {message}, not {first['input']!r}"
+
+
+def load_config(path):
+    """Read and check a configuration file; paths in it are relative to its folder.
+
+    Raises
+    ------
+    BadInput
+        One line that names the file, the field, what was found and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not TOML: {error}") from None
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {_explain(error)}") from None
+    return _resolved(config, path.resolve().parent)
+
+
+def _resolved(config, folder):
+    """Relative paths made absolute."""
+    updates = {}
+    if config.data.source.endswith(".npz"):
+        source = str(folder / config.data.source)
+        updates["data"] = config.data.model_copy(update={"source": source})
+    if config.model.network is not None:
+        network = str(folder / config.model.network)
+        updates["model"] = config.model.model_copy(update={"network": network})
+    return config.model_copy(update=updates)

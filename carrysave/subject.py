@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build is about: data, trained model and integer network."""
+
+import hashlib
+import importlib.metadata
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from . import quant
+from .fpga.cache import cached, digest
+from .quant.data import Data, DataError, load
+from .quant.network import IntegerNetwork, NetworkError
+from .quant.network import load as load_network
+from .quant.network import save as save_network
+from .quant.train.mlp import Recipe, accuracy, quantised_mlp
+from .quant.train.train import train
+from .errors import BadInput
+
+__all__ = ["Subject", "load_subject", "save_subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The software end of the chain.
+
+    ``trained`` is the settled Brevitas model in float64, None where a network was loaded;
+    ``float_accuracy`` is that of the float model it was trained from.
+    """
+
+    data: Data
+    network: IntegerNetwork
+    trained: torch.nn.Sequential | None
+    float_accuracy: float | None
+
+    @property
+    def x(self):
+        """Held-out inputs as integer activations: int64 tensor (samples, inputs)."""
+        return self.network.encode(self.data.x_test)
+
+
+def _sources():
+    """Hash of the code that training depends on."""
+    found = hashlib.sha256()
+    for path in sorted(Path(quant.__file__).parent.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _data_digest(data):
+    arrays = (data.x_train, data.y_train, data.x_test, data.y_test)
+    return digest(b"".join(digest(np.ascontiguousarray(a).tobytes()).encode() for a in arrays))
+
+
+def load_subject(config, *, progress=None):
+    """Data, and a network trained (or taken from the cache) or loaded.
+
+    Parameters
+    ----------
+    config : Config
+    progress : callable(line), optional
+
+    Returns
+    -------
+    Subject
+    """
+    report = progress or (lambda line: None)
+    try:
+        data = load(
+            config.data.source, test_fraction=config.data.test_fraction, seed=config.data.seed
+        )
+    except DataError as error:
+        raise BadInput(f"data.source: {error}") from None
+    if config.model.network is not None:
+        return _given(config, data)
+
+    keys = Recipe.__dataclass_fields__
+    recipe = Recipe(**{key: value for key, value in config.train if key in keys})
+    widths = [data.features, *config.model.hidden, data.classes]
+    packages = ("torch", "brevitas", "numpy", "scikit-learn")
+    inputs = {
+        "data": _data_digest(data),
+        "labels": data.labels,
+        "widths": widths,
+        "normalise": config.data.normalise,
+        "quantise": config.quantise.model_dump(),
+        "recipe": asdict(recipe),
+        "name": config.name,
+        "code": _sources(),
+        "tools": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+    def produce(folder):
+        def epoch(stage, done, epochs):
+            report(f"training, {stage}: epoch {done} of {epochs}")
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Brevitas and torch, about themselves.
+            result = train(
+                data,
+                name=config.name,
+                hidden=config.model.hidden,
+                group_size=config.quantise.group,
+                recipe=recipe,
+                normalise=config.data.normalise,
+                multiplier_bits=config.quantise.multiplier_bits,
+                progress=epoch,
+            )
+            with torch.no_grad():
+                x = torch.from_numpy(result.network.input.normalise(data.x_test)).float()
+                score = accuracy(result.floating(x), torch.from_numpy(data.y_test))
+        save_network(result.network, folder)
+        save_file(
+            {key: value.contiguous() for key, value in result.quantised.state_dict().items()},
+            folder / "model.safetensors",
+        )
+        (folder / "training.json").write_text(json.dumps({"float_accuracy": score}))
+
+    folder, _ = cached("training", inputs, produce)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trained = quantised_mlp(widths, group_size=config.quantise.group).double().eval()
+        trained.load_state_dict(load_file(folder / "model.safetensors"))
+    score = json.loads((folder / "training.json").read_text())["float_accuracy"]
+    return Subject(data, load_network(folder), trained, score)
+
+
+def _given(config, data):
+    """The network that the configuration names."""
+    try:
+        network = load_network(config.model.network)
+    except NetworkError as error:
+        raise BadInput(f"model.network: {error}") from None
+    if (network.inputs, network.outputs) != (data.features, data.classes):
+        raise BadInput(
+            f"model.network: {config.model.network} maps {network.inputs} inputs to "
+            f"{network.outputs} classes; the data have {data.features} and {data.classes}"
+        )
+    return Subject(data, network, None, None)
+
+
+def save_subject(subject, folder):
+    """Write ``network/`` and, where there is one, ``model.safetensors`` into a folder."""
+    folder = Path(folder)
+    save_network(subject.network, folder / "network")
+    if subject.trained is not None:
+        state = {key: value.contiguous() for key, value in subject.trained.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
