@@ -381,7 +381,7 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, pr
 
 def later_arrows(boards):
     """Arrows that are not built yet."""
-    why = "not built yet: it comes with the next release"
+    why = "not built yet"
     return [
         Arrow(source, target, "batch", on=board, ran=False, why=why)
         for board in boards

@@ -23,8 +23,9 @@ def inject(program, fault):
     ----------
     program : Program
     fault : str
-        ``memory:index`` or ``memory:index:bit``: memory ``weight``, ``scale`` or ``bias``; index of
-        the element in the order in which the engine reads them; bit 0 where it is left out.
+        ``memory:index`` or ``memory:index:bit``. The index counts the network's weights (layer,
+        output, input), scales (layer, output, group) or biases (layer, output); the bit is the
+        highest where it is left out.
 
     Returns
     -------
@@ -36,27 +37,41 @@ def inject(program, fault):
             f"--inject: must be MEMORY:INDEX[:BIT] with MEMORY one of {', '.join(MEMORIES)}, "
             f"not {fault!r}"
         )
-    memory, index, bit = match[1], int(match[2]), int(match[3] or 0)
-    columns = program.config.columns
-    width, count = {
-        "weight": (4, len(program.weights) * columns),
-        "scale": (program.scale_bits, len(program.scales)),
-        "bias": (program.sum_shape.width, len(program.biases)),
-    }[memory]
+    memory, index = match[1], int(match[2])
+    width = {"weight": 4, "scale": program.scale_bits, "bias": program.sum_shape.width}[memory]
+    bit = width - 1 if match[3] is None else int(match[3])
+    count = sum(layer.outputs * _per_output(layer, memory) for layer in program.layers)
     if index >= count or bit >= width:
         raise BadInput(
             f"--inject: {memory} has indices 0 to {count - 1} and bits 0 to {width - 1}, "
             f"not {index} and {bit}"
         )
+    word, column = _place(program, memory, index)
     if memory == "weight":
-        weights = [list(word) for word in program.weights]
-        word, column = divmod(index, columns)
+        weights = [list(entry) for entry in program.weights]
         weights[word][column] = _flip(weights[word][column], bit, width, True)
         return replace(program, weights=weights)
-    if memory == "scale":
-        scales = list(program.scales)
-        scales[index] = _flip(scales[index], bit, width, False)
-        return replace(program, scales=scales)
-    biases = list(program.biases)
-    biases[index] = _flip(biases[index], bit, width, True)
-    return replace(program, biases=biases)
+    table = list(program.scales if memory == "scale" else program.biases)
+    address = word * program.config.columns + column
+    table[address] = _flip(table[address], bit, width, memory == "bias")
+    return replace(program, **{"scales" if memory == "scale" else "biases": table})
+
+
+def _per_output(layer, memory):
+    """Elements of a memory that belong to one output."""
+    groups = -(-layer.inputs // layer.group)
+    return {"weight": layer.inputs, "scale": groups, "bias": 1}[memory]
+
+
+def _place(program, memory, index):
+    """Word and column of an element, see the compiler: tile by tile, one word per step."""
+    columns, base = program.config.columns, 0
+    for layer in program.layers:
+        per_output = _per_output(layer, memory)
+        if index < layer.outputs * per_output:
+            output, step = divmod(index, per_output)
+            tile, column = divmod(output, columns)
+            return base + tile * per_output + step, column
+        index -= layer.outputs * per_output
+        base += layer.tiles * per_output
+    raise IndexError(index)

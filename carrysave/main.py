@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from amaranth.hdl import UnusedElaboratable
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from .errors import BadInput
@@ -71,27 +71,34 @@ def _show(content):
 
 
 def ledger_table(ledger):
-    """The ledger as a table for the terminal."""
+    """The ledger as a table for the terminal, and a line for what was not run."""
     table = Table(title=f"Ledger of {ledger.subject}", title_justify="left")
     for name, justify in (
-        ("arrow", "left"), ("method", "left"), ("status", "left"), ("compared", "right"),
-        ("mismatches", "right"), ("s", "right"), ("what", "left"),
+        ("arrow", "left"), ("method", "left"), ("compared", "right"), ("mismatches", "right"),
+        ("s", "right"), ("status", "left"),
     ):
-        table.add_column(name, justify=justify)
-    styles = {"exact": "green", "differs": "bold red", "not run": "dim"}
+        table.add_column(name, justify=justify, no_wrap=True)
+    styles = {"exact": "green", "differs": "bold red"}
+    missing = {}
     for arrow in ledger.arrows:
+        name = f"{arrow.source} → {arrow.target}"
+        if arrow.status == "not run":
+            missing.setdefault((name, arrow.why), []).append(arrow.on)
+            continue
         style = styles[arrow.status]
-        ran = arrow.status != "not run"
         table.add_row(
-            f"{arrow.source} → {arrow.target}" + (f" ({arrow.on})" if arrow.on else ""),
-            arrow.method if ran else "",
+            name,
+            arrow.method + (f", {arrow.on}" if arrow.on else ""),
+            f"{arrow.compared:,}",
+            f"{arrow.mismatches:,}",
+            f"{arrow.seconds:.1f}",
             f"[{style}]{arrow.status}[/]",
-            f"{arrow.compared:,}" if ran else "",
-            f"{arrow.mismatches:,}" if ran else "",
-            f"{arrow.seconds:.1f}" if ran else "",
-            arrow.what if ran else arrow.why,
         )
-    return table
+    lines = [
+        f"[dim]not run: {name}{' on ' + ', '.join(on) if any(on) else ''} ({why})[/]"
+        for (name, why), on in missing.items()
+    ]
+    return Group(table, *lines)
 
 
 def first_difference(ledger):

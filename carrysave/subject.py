@@ -125,7 +125,8 @@ def load_subject(config, *, progress=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trained = quantised_mlp(widths, group_size=config.quantise.group).double().eval()
-        trained.load_state_dict(load_file(folder / "model.safetensors"))
+        # Brevitas makes its quantisers anew here, in float32: assign, so that none is rounded.
+        trained.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
     score = json.loads((folder / "training.json").read_text())["float_accuracy"]
     return Subject(data, load_network(folder), trained, score)
 
