@@ -23,7 +23,7 @@ __all__ = ["VerilatorError", "build_cocotb", "build_library", "version"]
 
 OLDEST = (5, 36)
 HERE = Path(__file__).parent
-DESIGN_FLAGS = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0")
+MACROS = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0")
 # Above this many bytes of C++ the files are compiled one by one instead of as one.
 UNITY_BYTES = 1_500_000
 
@@ -90,7 +90,7 @@ def compile_flags():
     command, named = find_compiler()
     _, root, _ = find_verilator()
     flags = ["-std=c++20", "-O2", "-fPIC", "-fno-semantic-interposition", "-pthread", "-w",
-             *DESIGN_FLAGS, "-I", root / "include", "-I", root / "include" / "vltstd"]
+             *MACROS, "-I", root / "include", "-I", root / "include" / "vltstd"]
     # Libraries of several designs live in one process: no symbol may be shared between them.
     return [command, *flags] if "clang" in named else [command, *flags, "-fno-gnu-unique"]
 
@@ -246,7 +246,7 @@ def build_library(design, *, trace=False, timeout=1800):
         files = verilate(design, work, timeout=timeout, options=["--trace-vcd"] if trace else [])
         header = (work / "cpp" / "Vtop.h").read_text()
         (work / "cpp" / "ports.inc").write_text(check_ports(design, header))
-        flags = ["-DVM_TRACE=1", "-DVM_TRACE_VCD=1"] if trace else ["-DVM_TRACE=0"]
+        flags = ["-UVM_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1"] if trace else []
         objects = compile_design(files, glue, folder=work, flags=flags, timeout=timeout)
         for kind in ["base", "batch", *(["trace"] if trace else [])]:
             objects += sorted(runtime(kind).glob("*.o"))
@@ -287,7 +287,7 @@ def build_cocotb(design, *, timeout=1800):
         files = verilate(design, work, timeout=timeout,
                          options=["--vpi", "--timescale", "1ns/1ps", "public.vlt"])
         check_ports(design, (work / "cpp" / "Vtop.h").read_text())
-        objects = compile_design(files, main, folder=work, flags=["-DVM_TRACE=0"], timeout=timeout)
+        objects = compile_design(files, main, folder=work, flags=[], timeout=timeout)
         for kind in ("base", "vpi"):
             objects += sorted(runtime(kind).glob("*.o"))
         run([find_compiler()[0], "-pthread", "-o", folder / "design", *objects,

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
 import random
 
 import numpy as np
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
-from carrysave.sim import bench
+from carrysave.sim import batch, bench
 from carrysave.sim.batch import BatchSimulator, SimulationError, UartSession
-from carrysave.sim.verilog import Design, Port, from_component
+from carrysave.sim.verilog import Design, Port
 
-from .units import Double, E2M1Dot, Echo, Pipe, e2m1_dot
+from .units import Double, E2M1Dot, Echo, Pipe, e2m1_dot, echo_board
 
 LAYOUT = data.StructLayout({"a": data.ArrayLayout(signed(7), 3), "b": unsigned(1)})
 
@@ -200,22 +199,31 @@ def test_uart_without_answer():
 
 def test_uart_of_a_design_that_resets_itself(compared):
     """The same pin for pin, but for its power-on reset."""
-    design = from_component(Echo(8))
-    wrapper = """
-    module board(input clk, input rx, output tx);
-      reg [3:0] count = 0;
-      always @(posedge clk) if (count != 9) count <= count + 1;
-      top top(.clk(clk), .rst(count != 9), .rx(rx), .tx(tx), .busy());
-    endmodule
-    """
-    board = dataclasses.replace(
-        design, sources={**design.sources, "board.v": wrapper}, top="board", reset=None,
-        ports=tuple(port for port in design.ports if port.name != "busy"))
     found = []
-    for each, idle in ((design, 10), (board, 10)):
-        with UartSession(each, divisor=8) as session:
-            session.idle(idle)
+    for design in (Echo(8), echo_board(8)):
+        with UartSession(design, divisor=8) as session:
+            session.idle(10)
             answers = [session.exchange(bytes([k, 255 - k]), expect=2)[0] for k in range(50)]
             found.append((answers, session.tx_edges.tolist(), session.tx_hash, session.cycle))
     assert found[0] == found[1]
     compared(len(found[0][1]))
+
+
+def test_calls_of_few_cycles_equal_one(dot, monkeypatch, compared):
+    """The loops return now and then, so that an interrupt is seen: nothing may depend on when."""
+    inputs = {key: np.arange(800).reshape(100, 8) % 16 for key in "ab"}
+
+    def everything():
+        run = dot.run(inputs, outputs=100, stall_i=0.3, stall_o=0.5, reset_at=20, extra=10)
+        with UartSession(Echo(5), divisor=5) as session:
+            answer = session.exchange(b"carrysave", expect=9)
+            return (run.outputs.tolist(), run.cycles.tolist(), run.total_cycles, answer[0],
+                    session.tx_hash, session.cycle)
+
+    expected = everything()
+    for budget in (1, 7):
+        monkeypatch.setattr(batch, "BUDGET", budget)
+        assert everything() == expected
+    with pytest.raises(SimulationError, match=r"o changed before it was taken"):
+        BatchSimulator(Pipe(300, unstable=True)).run(range(20), outputs=20, stall_o=0.8)
+    compared(2 * 109)

@@ -12,7 +12,7 @@ from carrysave.sim.batch import BatchSimulator, UartSession
 from carrysave.sim.cocotb_run import CocotbError, run_stream, run_uart
 from carrysave.sim.verilog import from_component
 
-from .units import Double, E2M1Dot, Echo, Pipe, e2m1_dot
+from .units import Double, E2M1Dot, Echo, Pipe, e2m1_dot, echo_board
 
 LAYOUT = data.StructLayout({"a": data.ArrayLayout(signed(7), 3), "b": unsigned(300)})
 
@@ -88,8 +88,9 @@ def test_timeout(dot):
 
 
 @pytest.mark.parametrize("divisor", [5, 12])
-def test_uart_equals_batch_simulator(divisor, compared):
-    design = from_component(Echo(divisor))
+@pytest.mark.parametrize("unit", [Echo, echo_board])
+def test_uart_equals_batch_simulator(unit, divisor, compared):
+    design = unit(divisor)
     rng = random.Random(0)
     requests = [rng.randbytes(rng.randrange(1, 30)) for _ in range(10)] + [b""]
     expect = [len(request) for request in requests]

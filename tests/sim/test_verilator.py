@@ -4,6 +4,7 @@ import dataclasses
 import platformdirs
 import pytest
 from carrysave.sim import verilator
+from carrysave.sim.batch import BatchSimulator
 from carrysave.sim.verilator import VerilatorError, build_library
 from carrysave.sim.verilog import Port, from_component
 
@@ -33,6 +34,14 @@ def test_a_build_is_made_once(compared):
     other = dataclasses.replace(design, defines=("X=1",))
     assert build_library(other) != first
     compared(3)
+
+
+def test_large_designs_are_compiled_file_by_file(monkeypatch, compared):
+    monkeypatch.setattr(verilator, "UNITY_BYTES", 0)
+    design = dataclasses.replace(from_component(Double()), defines=("SPLIT=1",))
+    run = BatchSimulator(design).run(range(256), outputs=256)
+    assert run.outputs.tolist() == list(range(0, 512, 2))
+    compared(256)
 
 
 def test_whoever_is_second_takes_what_is_there(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units to try the simulators on."""
 
+import dataclasses
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from carrysave.sim.verilog import from_component
 
-__all__ = ["Double", "E2M1Dot", "Echo", "Pipe", "e2m1_dot"]
+__all__ = ["Double", "E2M1Dot", "Echo", "Pipe", "e2m1_dot", "echo_board"]
 
 VALUES = (0, 1, 2, 3, 4, 6, 8, 12)  # of E2M1, in halves
 
@@ -130,3 +133,18 @@ class Echo(wiring.Component):
         with m.Else():
             m.d.sync += sending.eq(sending - 1)
         return m
+
+
+def echo_board(divisor):
+    """Echo with a power-on reset of nine cycles and no reset pin."""
+    design = from_component(Echo(divisor))
+    wrapper = """
+    module board(input clk, input rx, output tx);
+      reg [3:0] count = 0;
+      always @(posedge clk) if (count != 9) count <= count + 1;
+      top top(.clk(clk), .rst(count != 9), .rx(rx), .tx(tx), .busy());
+    endmodule
+    """
+    return dataclasses.replace(
+        design, sources={**design.sources, "board.v": wrapper}, top="board", reset=None,
+        ports=tuple(port for port in design.ports if port.name != "busy"))
