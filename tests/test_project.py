@@ -286,6 +286,10 @@ def test_version_is_in_the_changelog(compared):
     compared(1)
 
 
+def test_readme_lists_the_configuration():
+    run(sys.executable, ROOT / "scripts/readme.py", "--check", cwd=ROOT)
+
+
 # The wheel.
 
 @pytest.fixture(scope="module")
