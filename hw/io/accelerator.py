@@ -37,12 +37,12 @@ class Accelerator(wiring.Component):
     """
 
     def __init__(self, engine, *, divisor, identity, timeout=TIMEOUT):
-        self.receiver = UartReceiver(divisor)
-        self.transmitter = UartTransmitter(divisor)
         if not isinstance(timeout, int):
             raise TypeError(f"Timeout must be an integer, not {timeout!r}")
         if timeout < 11:
             raise ValueError(f"Timeout must be at least 11 bit periods, not {timeout!r}")
+        self.receiver = UartReceiver(divisor)
+        self.transmitter = UartTransmitter(divisor)
         # The server may keep a byte waiting for `rows + 2` cycles, the receiver holds it for 9 bits.
         if engine.rows + 2 > 9 * divisor:
             raise ValueError(f"Rows must be at most {9 * divisor - 2} at {divisor} cycles per bit, "
