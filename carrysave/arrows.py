@@ -3,13 +3,16 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from .fpga.cache import cached, digest
 from .hw.engine.sequencer import Phase
 from .hw.io.protocol import Command, ProtocolError, pack_request, parse_predictions, parse_response
 from .quant.train.freeze import trained_trace
+from .sim import verilator
 from .sim.batch import BatchSimulator, SimulationError, UartSession
 from .sim.cocotb_run import CocotbError, run_uart
 from .sim.ledger import Arrow, Comparison
@@ -116,6 +119,7 @@ class EngineRun:
     records: dict
     starts: np.ndarray
     ends: np.ndarray
+    seconds: float = 0.0
 
 
 MONITOR = ("phase", "layer", "step", "write", "final", "row", "index", "values")
@@ -133,6 +137,7 @@ def run_engine(engine, x, *, simulator=None):
     -------
     EngineRun
     """
+    started = time.monotonic()
     program, samples = engine.program, len(x)
     rows, drains, columns = program.config.rows, program.drains, program.config.columns
     ends = np.unique(np.append(np.arange(rows, samples, rows), samples))
@@ -177,6 +182,7 @@ def run_engine(engine, x, *, simulator=None):
         records=records,
         starts=run.input_cycles[ends * program.inputs - 1],
         ends=run.cycles[ends * program.outputs - 1],
+        seconds=time.monotonic() - started,
     )
 
 
@@ -191,7 +197,7 @@ def _lanes(recorded, width, lanes):
 def engine_arrow(subject, program, run):
     """Integer network against the RTL's streams: every activation, logit and class."""
     arrow = Arrow("golden", "rtl", "batch", what="hidden activations, logits, classes")
-    started, comparison = time.monotonic(), Comparison()
+    started, comparison = time.monotonic() - getattr(run, "seconds", 0), Comparison()
     if isinstance(run, SimulationError):
         values = sum(layer.outputs for layer in program.layers)
         return _failed(arrow, started, len(subject.x) * (values + 1), f"{run}")
@@ -321,19 +327,50 @@ def _expected(subject, samples):
     return np.column_stack([trace.logits.numpy(), trace.classes.numpy()])
 
 
-def _exchange(design, requests, lengths, *, divisor, startup, progress):
-    """Answers of a design and the cycles at which its transmit pin changes."""
-    with UartSession(design, divisor=divisor) as session:
-        session.idle(startup + IDLE)
-        answers = []
-        for index, (request, length) in enumerate(zip(requests, lengths)):
-            answers.append(session.exchange(request, expect=length)[0])
-            if progress:
-                progress(index + 1, len(requests))
-        return answers, session.tx_edges - startup
+def _exchange(design, requests, lengths, *, divisor, startup):
+    """Answers of a design, and the cycles in which its transmit pin changes, from the cache or anew.
+
+    Returns
+    -------
+    list of bytes, int64 array, bool
+        The last says whether they were in the cache.
+    """
+    def produce(folder):
+        with UartSession(design, divisor=divisor) as session:
+            session.idle(startup + IDLE)
+            answers = [
+                session.exchange(request, expect=length)[0]
+                for request, length in zip(requests, lengths)
+            ]
+            np.savez(
+                folder / "exchange.npz",
+                answers=np.frombuffer(b"".join(answers), np.uint8),
+                lengths=[len(answer) for answer in answers],
+                edges=session.tx_edges - startup,
+            )
+
+    inputs = {
+        "sources": {name: digest(text) for name, text in design.sources.items()},
+        "top": design.top,
+        "defines": list(design.defines),
+        "requests": digest(b"".join(requests)),
+        "lengths": lengths,
+        "divisor": divisor,
+        "idle": startup + IDLE,
+        "verilator": verilator.version(),
+        "code": digest("".join(
+            path.read_text() for path in sorted(Path(verilator.__file__).parent.iterdir())
+            if path.suffix in (".py", ".cpp", ".h")
+        )),
+    }
+    folder, reused = cached("exchanges", inputs, produce)
+    with np.load(folder / "exchange.npz", allow_pickle=False) as found:
+        ends = np.cumsum(found["lengths"])
+        answers = [part.tobytes() for part in np.split(found["answers"], ends[:-1])]
+        return answers, found["edges"], reused
 
 
-def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, progress=None):
+def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor):
     """RTL against the netlist of a board: bytes on the UART pins and the cycle of every edge.
 
     Parameters
@@ -355,15 +392,13 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, pr
     requests, lengths = uart_frames(program, subject.x)
     samples = len(subject.x)
     try:
-        answers, edges = _exchange(
-            rtl, requests, lengths, divisor=divisor, startup=0, progress=None
-        )
+        answers, edges, _ = _exchange(rtl, requests, lengths, divisor=divisor, startup=0)
         expected = _answers(program, answers, samples)
     except (SimulationError, ProtocolError) as error:
         return _failed(arrow, started, samples * (program.outputs + 1), f"rtl: {error}")
     try:
-        answers, found_edges = _exchange(
-            netlist, requests, lengths, divisor=divisor, startup=startup, progress=progress
+        answers, found_edges, reused = _exchange(
+            netlist, requests, lengths, divisor=divisor, startup=startup
         )
         found = _answers(program, answers, samples)
     except (SimulationError, ProtocolError) as error:
@@ -376,7 +411,7 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, pr
     )
     comparison.compared += max(len(edges), len(found_edges)) - count
     comparison.mismatches += max(len(edges), len(found_edges)) - count
-    return _finish(arrow, comparison, started, samples=samples, edges=count)
+    return _finish(arrow, comparison, started, samples=samples, edges=count, reused=reused)
 
 
 def later_arrows(boards):

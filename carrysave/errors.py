@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mistakes of the user: one line, exit status 2."""
+"""Errors that end a command with a message instead of a traceback."""
 
-__all__ = ["BadInput"]
+__all__ = ["BadInput", "Failure"]
 
 
 class BadInput(Exception):
-    """Names the field, what was found and what is allowed."""
+    """A mistake of the user, exit status 2: names the field, what was found and what is allowed."""
+
+
+class Failure(Exception):
+    """A step that could not be done, exit status 1: a missed clock, a tool that failed."""

