@@ -44,8 +44,9 @@ class Options:
 class Netlist:
     """The netlist of a board design, for simulation.
 
-    The cells are those that are routed, but for the pads, which are plain wires here. The top
-    module is a wrapper with the same ports for every board.
+    The cells are those that are routed, but for the pads, which are plain wires here; LUTs have
+    models of their own, and internal names are hidden, for speed. The top module is a wrapper with
+    the same ports for every board. Whoever talks to it first waits :attr:`startup` cycles.
 
     Members
     -------
@@ -122,10 +123,11 @@ class Synthesis:
 
 def script(board, options):
     """The Yosys passes from ``top.il`` to ``top.json``, ``top.v``, ``sim.v`` and ``stat.json``."""
-    adders = ["hierarchy -top top", "proc", "flatten", "opt", "wreduce", "alumacc t:$add"]
     return (
         "read_rtlil top.il",
-        *(adders if options.adders else []),
+        # abc9 names its wires after others, hidden or not: `$1` beside `\\1` ends in an assertion.
+        "hierarchy -top top", "proc", "flatten", "rename -enumerate",
+        *(["opt", "wreduce", "alumacc t:$add"] if options.adders else []),
         " ".join([board.synth, *options.arguments, "-top top"]),
         "delete t:$scopeinfo",
         # Attributes hold paths of this machine.
@@ -136,7 +138,9 @@ def script(board, options):
         "write_verilog -noattr top.v",
         "techmap -map pads.v",
         "deminout",
-        "clean",
+        # Nets of one bit: a bus that feeds itself bit by bit looks like a loop to a simulator.
+        "splitnets",
+        "opt_clean -purge",
         "write_verilog -noattr sim.v",
     )
 
@@ -151,9 +155,10 @@ def cell_models(family):
     """Files with the models of a family's cells, and the macros that they want."""
     share = Path(importlib.util.find_spec("pyosys").origin).parent / "share"
     if family is boards.ICE40:
-        return (share / "ice40/cells_sim.v",), ("NO_ICE40_DEFAULT_ASSIGNMENTS",)
+        return (share / "ice40/cells_sim.v", CELLS / "luts.v"), ("NO_ICE40_DEFAULT_ASSIGNMENTS",)
     lattice = share / "lattice"
-    return (lattice / "common_sim.vh", lattice / "ccu2c_sim.vh", CELLS / "ecp5.v"), ("NO_INCLUDES",)
+    return ((lattice / "common_sim.vh", lattice / "ccu2c_sim.vh", CELLS / "ecp5.v",
+             CELLS / "luts.v"), ("NO_INCLUDES",))
 
 
 def count(cells, family):
