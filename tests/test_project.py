@@ -151,6 +151,18 @@ def test_hardware_and_formats_import_no_torch(compared):
     compared(len(names))
 
 
+def test_imports_lead_somewhere(compared):
+    """Imports inside functions too, which no import of the module itself would try."""
+    known = {name for room in ROOMS for name in modules(room)} | {"carrysave.examples"}
+    targets = [
+        (where(path, node), name) for path in SOURCES + TESTS for node, name in imports(path)
+        if below(name, "carrysave") and not below(name, "carrysave.tests")
+    ]
+    lost = [target for target in targets if not {target[1], target[1].rpartition(".")[0]} & known]
+    assert not lost
+    compared(len(targets))
+
+
 # Source rules.
 
 def test_licence_first(compared):
