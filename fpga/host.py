@@ -56,7 +56,7 @@ class Board:
     Parameters
     ----------
     port : serial.Serial
-        Open port, or an object with its ``read``, ``write``, ``in_waiting``, ``timeout``, ``close``.
+        Open port, or an object with ``read``, ``write``, ``in_waiting``, ``timeout``, ``close``.
     name : str
         Name of the port, for messages.
     baud : int

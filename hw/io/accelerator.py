@@ -43,7 +43,7 @@ class Accelerator(wiring.Component):
             raise ValueError(f"Timeout must be at least 11 bit periods, not {timeout!r}")
         self.receiver = UartReceiver(divisor)
         self.transmitter = UartTransmitter(divisor)
-        # The server may keep a byte waiting for `rows + 2` cycles, the receiver holds it for 9 bits.
+        # The server keeps a byte for up to `rows + 2` cycles; the receiver holds it for 9 bits.
         if engine.rows + 2 > 9 * divisor:
             raise ValueError(f"Rows must be at most {9 * divisor - 2} at {divisor} cycles per bit, "
                              f"not {engine.rows}")

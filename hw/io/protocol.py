@@ -199,9 +199,11 @@ def parse_predictions(payload, *, vectors, outputs):
     """A :class:`Prediction` for each vector, from the payload of a response."""
     layout = prediction_layout(outputs)
     if len(payload) != vectors * layout.size:
-        raise ProtocolError(f"{vectors} vectors were answered with {len(payload)} bytes of payload, "
-                            f"not {vectors * layout.size}")
-    predictions = [Prediction(tuple(logits), index) for *logits, index in layout.iter_unpack(payload)]
+        raise ProtocolError(f"{vectors} vectors were answered with {len(payload)} bytes of "
+                            f"payload, not {vectors * layout.size}")
+    predictions = [
+        Prediction(tuple(logits), index) for *logits, index in layout.iter_unpack(payload)
+    ]
     for prediction in predictions:
         if prediction.index >= outputs:
             raise ProtocolError(f"The board answered class {prediction.index} of {outputs}")

@@ -159,7 +159,8 @@ def test_every_error_of_the_board(status, compared):
 
 @pytest.mark.parametrize("reply, text", [
     (b"\x00\x00\x00\x00", "PORT: The frame starts with 0x00, not 0xA5"),
-    (pack_response(0, b"\x01" + bytes(13)), "PORT: INFO was answered with 14 bytes of payload, not 15"),
+    (pack_response(0, b"\x01" + bytes(13)),
+     "PORT: INFO was answered with 14 bytes of payload, not 15"),
     (pack_response(0, b"\x07" + bytes(14)), "PORT: The board speaks version 7 of the protocol; "
                                             "this program speaks version 1"),
     (bytes.fromhex("a5 00 00 00 12 34"), "PORT: The frame's CRC is 0x3412, not 0x0000"),

@@ -1,22 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-import gc
-import warnings
-
 import pytest
-from amaranth.hdl import Module, Mux, Signal, UnusedElaboratable, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from carrysave.hw.io.protocol import Prediction
-
-
-@pytest.fixture
-def unfinished():
-    """For tests of constructors that raise: the half-made component was of course never used."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnusedElaboratable)
-        yield
-        gc.collect()
 
 
 class SumEngine(wiring.Component):

@@ -202,7 +202,7 @@ def test_monitor_is_passed_on(sum_engine, compared):
     ({"identity": b""}, ValueError, "Identity must be 8 bytes, not b''"),
     ({"rows": 26}, ValueError, "Rows must be at most 25 at 3 cycles per bit, not 26"),
 ])
-def test_parameters_wrong(sum_engine, change, kind, text, unfinished, compared):
+def test_parameters_wrong(sum_engine, change, kind, text, compared):
     good = {"rows": 1, "divisor": 3, "identity": IDENTITY, "timeout": TIMEOUT}
     arguments = {**good, **change}
     engine = sum_engine(rows=arguments.pop("rows"), inputs=1, outputs=1)

@@ -15,7 +15,6 @@ from carrysave.hw.io.protocol import (
     ProtocolError,
     Status,
     check_header,
-    pack_info,
     pack_request,
     parse_info,
     parse_predictions,
@@ -449,7 +448,7 @@ GOOD = {"rows": 4, "inputs": 3, "outputs": 3, "acc_width": 16, "identity": IDENT
     ({"rows": 6553, "outputs": 10}, ValueError,
      "Payload of a response must be at most 65535 bytes, not 6553 rows of 42"),
 ])
-def test_parameters_wrong(change, kind, text, unfinished, compared):
+def test_parameters_wrong(change, kind, text, compared):
     with pytest.raises(kind) as caught:
         FrameServer(**{**GOOD, **change})
     assert str(caught.value) == text

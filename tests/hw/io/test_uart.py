@@ -59,23 +59,20 @@ def levels_of(data, period, *, phase=Fraction(0), gap=0):
 
 
 @pytest.mark.parametrize("divisor", [3, 4, 5, 8, 104])
-def test_receiver_within_tolerance(divisor):
+def test_receiver_within_tolerance(divisor, compared):
     """Bit periods up to 2.7 % off, at eight phases of the edge, bytes back to back."""
     data = [0x00, 0xFF, 0x55, 0xAA, 0x01, 0x80]
     phases = [Fraction(k, 8) + Fraction(1, 16) for k in range(8 if divisor < 100 else 1)]
-    compared = 0
     for deviation in (Fraction(-27, 1000), Fraction(0), Fraction(27, 1000)):
         for phase in phases:
             levels = levels_of(data, divisor * (1 + deviation), phase=phase)
             assert receive(divisor, levels) == [(byte, 0) for byte in data]
-            compared += len(data)
-    assert compared == 3 * len(phases) * len(data)
+            compared(len(data))
 
 
-def test_receiver_rule_for_the_bit_period_is_sharp():
+def test_receiver_rule_for_the_bit_period_is_sharp(compared):
     """The two inequalities of the docstring, against the positions of the samples themselves."""
-    compared = 0
-    for divisor in range(2, 300):
+    for divisor in range(2, 60):
         half = (divisor - 1) // 2
         for permille in range(-60, 61):
             period = divisor * (1 + Fraction(permille, 1000))
@@ -85,12 +82,11 @@ def test_receiver_rule_for_the_bit_period_is_sharp():
             # Sample 0 lies in the start bit only if it is taken after its edge at all.
             assert rule == exact or half == 0
             assert rule or abs(permille) > 27 or divisor == 2
-            compared += 1
-    assert compared == 298 * 121
+            compared(1)
 
 
 @pytest.mark.parametrize("divisor", [3, 7])
-def test_receiver_every_byte_with_gaps(divisor):
+def test_receiver_every_byte_with_gaps(divisor, compared):
     rng = random.Random(divisor)
     data = list(range(256))
     rng.shuffle(data)
@@ -99,63 +95,66 @@ def test_receiver_every_byte_with_gaps(divisor):
         levels += [(divisor, bit) for bit in line_bits(byte)]
         levels += [(rng.randrange(1, 3 * divisor), 1)] * rng.randrange(2)
     assert receive(divisor, levels) == [(byte, 0) for byte in data]
+    compared(len(data))
 
 
 @pytest.mark.parametrize("divisor", [3, 8, 9])
-def test_receiver_latency(divisor):
+def test_receiver_latency(divisor, compared):
     dut = UartReceiver(divisor)
+    bits = line_bits(0xA5)
+    found = []
 
     async def bench(ctx):
-        ctx.set(dut.o.ready, 1)
         await ctx.tick().repeat(5)
-        cycle = 0
-        for bit in line_bits(0xA5):
-            ctx.set(dut.rx, bit)
-            for _ in range(divisor):
-                await ctx.tick()
-                cycle += 1
-                if ctx.get(dut.o.valid):
-                    assert cycle == dut.latency
-                    return
-        ctx.set(dut.rx, 1)
-        await ctx.tick().repeat(dut.latency - cycle)
-        assert ctx.get(dut.o.valid)
+        for cycle in range(11 * divisor):
+            if ctx.get(dut.o.valid):
+                found.append(cycle)
+                return
+            ctx.set(dut.rx, bits[min(cycle // divisor, 9)])
+            await ctx.tick()
 
     sim = Simulator(dut)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
+    assert found == [dut.latency]
+    compared(1)
 
 
-def test_receiver_ignores_a_glitch():
+def test_receiver_ignores_a_glitch(compared):
     assert receive(8, [(20, 1), (2, 0), *levels_of([0x42], 8)]) == [(0x42, 0)]
+    compared(1)
 
 
-def test_receiver_stop_bit_low():
+def test_receiver_stop_bit_low(compared):
     bad = [(8, bit) for bit in line_bits(0x42, stop=0)]
     assert receive(8, [(20, 1), *bad, *levels_of([0x43], 8)]) == [(0x42, 1), (0x43, 0)]
+    compared(2)
 
 
-def test_receiver_break_is_one_byte():
+def test_receiver_break_is_one_byte(compared):
     assert receive(8, [(20, 1), (1000, 0), *levels_of([0x43], 8)]) == [(0x00, 1), (0x43, 0)]
+    compared(2)
 
 
-def test_receiver_holds_one_byte():
+def test_receiver_holds_one_byte(compared):
     levels = levels_of([0x11, 0x22], 8)
     arrived = 12 + 9 * 8 + 3 + 3
     assert receive(8, levels, take=lambda cycle: cycle >= arrived + 9 * 8) == [(0x11, 0), (0x22, 0)]
+    compared(2)
 
 
-def test_receiver_reports_dropped_bytes():
+def test_receiver_reports_dropped_bytes(compared):
     levels = levels_of([0x11, 0x22, 0x33, 0x44, 0x55], 8)
     third = 12 + 29 * 8 + 3 + 6
     found = receive(8, levels, take=lambda cycle: cycle >= third)
     assert found == [(0x11, 0), (0x44, 1), (0x55, 0)]
+    compared(3)
 
 
 @pytest.mark.parametrize("divisor", [3, 4, 9])
 @pytest.mark.parametrize("pause", [0, 3, 100])
-def test_transmitter_cycle_by_cycle(divisor, pause):
+def test_transmitter_cycle_by_cycle(divisor, pause, compared):
     """Every cycle of the line: idle ones, then each bit for ``divisor`` cycles."""
     dut = UartTransmitter(divisor)
     data = [0x00, 0xFF, 0xA5, 0x5A, *random.Random(0).randbytes(20)]
@@ -190,10 +189,11 @@ def test_transmitter_cycle_by_cycle(divisor, pause):
     expected += [1] * (len(found) - len(expected))
     assert len(found) > len(data) * 10 * divisor
     assert found == expected
+    compared(len(data))
 
 
 @pytest.mark.parametrize("divisor", [3, 4, 16])
-def test_loop(divisor):
+def test_loop(divisor, compared):
     """Transmitter to receiver, every byte."""
     m = Module()
     m.submodules.transmitter = transmitter = UartTransmitter(divisor)
@@ -221,10 +221,11 @@ def test_loop(divisor):
     sim.add_testbench(sink)
     sim.run_until(256 * 10 * divisor * 1e-6 + 1e-3)
     assert found == [(byte, 0) for byte in data]
+    compared(len(data))
 
 
 @pytest.mark.parametrize("unit", [UartReceiver, UartTransmitter])
-def test_divisor_wrong(unit, unfinished, compared):
+def test_divisor_wrong(unit, compared):
     with pytest.raises(TypeError, match=r"^Divisor must be an integer, not 104\.2$"):
         unit(104.2)
     with pytest.raises(ValueError, match=r"^Divisor must be at least 3 cycles per bit, not 2$"):
