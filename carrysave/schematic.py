@@ -73,7 +73,8 @@ class _Part:
     def detail(self):
         if self.is_memory:
             return f"{self.what.depth} × {_bits(self.what.shape)}"
-        lines = [type(self.what).__name__]
+        kind = type(self.what).__name__
+        lines = [kind] if kind.lower() != self.name.replace("_", "") else []
         if self.array:
             unit = next(unit for unit in self.units if not unit.is_memory)
             lines = [" × ".join(map(str, self.array)) + f" {type(unit.what).__name__}"]
