@@ -136,11 +136,15 @@ def script(board, options):
         "tee -q -o stat.json stat -json",
         "write_json top.json",
         "write_verilog -noattr top.v",
+        # For simulation: no inout pins, LUTs as tables.
         "techmap -map pads.v",
         "deminout",
         # Nets of one bit: a bus that feeds itself bit by bit looks like a loop to a simulator.
         "splitnets",
         "opt_clean -purge",
+        "chtype -set SB_LUT4_TABLE t:SB_LUT4",
+        "chtype -set LUT4_TABLE t:LUT4",
+        "rename -hide w:* c:*",
         "write_verilog -noattr sim.v",
     )
 
