@@ -114,7 +114,7 @@ class BuildSection(_Section):
         for name in names:
             boards.get(name)
         if len(set(names)) < len(names):
-            raise ValueError("each board once")
+            raise ValueError(f"each board once, not {names!r}")
         return names
 
 
@@ -167,6 +167,10 @@ def _explain(error):
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if first["type"] == "missing":
         return f"{where}: missing"
+    if first["type"] == "value_error":
+        return f"{where}: {message}"
+    if first["type"] == "string_pattern_mismatch":
+        message = "must be 1 to 64 letters, digits, - or _, and not begin with - or _"
     return f"{where}: {message}, not {first['input']!r}"
 
 

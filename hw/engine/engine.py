@@ -61,7 +61,7 @@ class Engine(wiring.Component):
             "o": Out(stream.Signature(self.argmax.o.p.shape())),
             "monitor": Out(wiring.Signature({
                 "phase": Out(Phase),
-                "layer": Out(range(len(program.layers))),
+                "layer": Out(range(max(len(program.layers), 2))),
                 "step": Out(1),
                 **{name: members[name] for name in ("write", "final", "row", "index", "values")},
             })),

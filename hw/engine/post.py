@@ -54,8 +54,8 @@ class Post(wiring.Component):
             }))),
             "write": Out(1),
             "final": Out(1),
-            "row": Out(range(self.rows)),
-            "index": Out(range(tiles * program.config.columns)),
+            "row": Out(range(max(self.rows, 2))),
+            "index": Out(range(max(tiles * program.config.columns, 2))),
             "values": Out(data.ArrayLayout(program.sum_shape, program.drains)),
             "layer_done": Out(1),
         })

@@ -62,9 +62,11 @@ def _scale(quantiser):
 
 
 def _set_scale(quantiser, scale):
-    parameter = quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+    scaling = quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
+    if hasattr(scaling, "init_scale"):  # A short training may have ended while collecting.
+        scaling.init_scale()
     with torch.no_grad():
-        parameter.fill_(scale * 2 ** (ACTIVATION.bits - 1))
+        scaling.value.fill_(scale * 2 ** (ACTIVATION.bits - 1))
     if _scale(quantiser) != scale:
         raise UnsupportedModel("Activation scales must be learned parameters, as in Int8Act")
 
