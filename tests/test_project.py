@@ -28,6 +28,7 @@ MAY_IMPORT = {  # room → what of carrysave it may import
     "sim": ["sim", "quant", "hw"],
     "fpga": ["fpga", "quant.formats", "hw"],
 }
+PICKLES = "pickles run code from the file"
 VARIABLES = {"PATH"}  # environment variables of others that may be read by name
 
 
@@ -203,7 +204,7 @@ def offences(tree):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
             if any(below(n, "pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
                    for n in names):
-                yield node, "pickles run code from the file"
+                yield node, PICKLES
         # Environment variables: none of our own, none set for the whole process.
         key = None
         if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ":
@@ -241,6 +242,7 @@ def test_forbidden_constructs(compared):
     paths = [path for path in SOURCES + TESTS if path != Path(__file__)]
     found = [
         f"{where(path, node)}: {rule}" for path in paths for node, rule in offences(parse(path))
+        if not (path in TESTS and rule == PICKLES)  # a test makes pickles, to see them refused
     ]
     assert not found
     compared(len(paths))
