@@ -5,6 +5,7 @@ Every function returns the markup of one ``<svg>`` element. Its colours are CSS 
 it follows the page into the dark, and nothing in it depends on the time or on the machine.
 """
 
+import functools
 import json
 import math
 import re
@@ -158,6 +159,8 @@ def confusion(labels, matrix):
     def paint(figure):
         axes = figure.add_axes((0.14, 0.02, 0.84, 0.84))
         _plain(axes)
+        if not numbers:
+            axes.patch.set(visible=True, color=_COLOURS["fill"])
         for r, row in enumerate(matrix):
             whole = max(sum(row), 1)
             for c, value in enumerate(row):
@@ -166,7 +169,7 @@ def confusion(labels, matrix):
                 corner = (c - 0.47, r - 0.47)
                 if value:
                     axes.add_patch(_cell(corner, color=colour, alpha=alpha))
-                else:
+                elif numbers:
                     axes.add_patch(_cell(corner, color=_COLOURS["fill"], alpha=1))
                 if value and numbers:
                     on = "paper" if r == c and alpha > 0.5 else "ink"
@@ -357,6 +360,11 @@ def _quote(text):
     return json.dumps("\n".join(lines), ensure_ascii=False).replace("\\\\\\\\", "\\\\")
 
 
+@functools.cache  # Graphviz takes a second to start.
+def _layout(dot):
+    return render(dot, format="svg").decode()
+
+
 def graph(schematic):
     """The schematic, laid out by Graphviz from left to right.
 
@@ -392,7 +400,7 @@ def graph(schematic):
             + (", style=dashed" if kind == "address" else "") + "];"
         )
     lines.append("}")
-    text = render("\n".join(lines), format="svg").decode()
+    text = _layout("\n".join(lines)).replace("&#45;", "-")
     text = re.sub(r"<!--.*?-->\s*", "", text[text.index("<svg"):], flags=re.DOTALL)
     text = re.sub(r'font-family="[^"]*"', "", text)
     width, height = map(float, re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', text).groups())

@@ -146,10 +146,8 @@ def _waves(evidence):
     ):
         if window:
             first, last, marks = window
-            close_ups.append({
-                "title": title,
-                "svg": Markup(waveform.waveform(wave, first=first, last=last, marks=marks, width=24)),
-            })
+            drawn = waveform.waveform(wave, first=first, last=last, marks=marks, width=24)
+            close_ups.append({"title": title, "svg": Markup(drawn)})
     return {
         "names": [signal["name"] for signal in wave["signals"]],
         "length": length,
@@ -187,8 +185,8 @@ def _flat(config, prefix=""):
         elif isinstance(value, (list, tuple)):
             yield f"{prefix}{key}", ", ".join(map(str, value))
         elif value is not None:
-            yield f"{prefix}{key}", {True: "true", False: "false"}.get(value, value) \
-                if isinstance(value, bool) else value
+            text = str(value).lower() if isinstance(value, bool) else value
+            yield f"{prefix}{key}", text
 
 
 def _drawn(evidence):
@@ -213,8 +211,8 @@ def render_report(evidence):
     evidence : dict
         Sections ``name``, ``identity``, ``tools``, ``config``, ``accuracy``, ``labels``,
         ``confusion``, ``samples``, ``network``, ``engine``, ``cycles``, ``boards``, ``wave``,
-        ``schematic`` and ``ledger``, as `carrysave.flow` writes them to ``evidence.json``. A section
-        that is missing is shown as not run.
+        ``schematic`` and ``ledger``, as `carrysave.flow` writes them to ``evidence.json``. A
+        section that is missing is shown as not run.
     """
     environment = Environment(
         loader=PackageLoader("carrysave"), autoescape=True, trim_blocks=True, lstrip_blocks=True

@@ -34,11 +34,13 @@ def only_written(signals):
     write = next((signal["values"] for signal in signals if signal["name"] == "write"), None)
     if write is None:
         return signals
-    return [
-        signal | {"values": [v if on else "" for v, on in zip(signal["values"], write, strict=True)]}
-        if signal["name"] in ("row", "index", "value", "values") else signal
-        for signal in signals
-    ]
+    result = []
+    for signal in signals:
+        if signal["name"] in ("row", "index", "value", "values"):
+            pairs = zip(signal["values"], write, strict=True)
+            signal = signal | {"values": [value if on else "" for value, on in pairs]}
+        result.append(signal)
+    return result
 
 
 def _svg(width, height, title):
