@@ -34,7 +34,7 @@ from .errors import BadInput, Failure
 from .inject import inject
 from .subject import Subject, load_subject, save_subject
 
-__all__ = ["Built", "Prepared", "build", "prepare", "verify", "write_atomically"]
+__all__ = ["Built", "Prepared", "build", "netlist_design", "prepare", "verify"]
 
 PACKAGES = (
     "amaranth", "amaranth-boards", "brevitas", "cocotb", "numpy", "pyosys", "scikit-learn", "torch",
@@ -238,17 +238,22 @@ def _netlist(prepared, board, synthesis, report):
         prepared.subject,
         prepared.program,
         from_component(prepared.accelerator(board)),
-        Design(
-            sources=netlist.sources,
-            top=netlist.top,
-            clock=netlist.clock,
-            reset=None,
-            ports=(Port(netlist.rx, 1, "input"), Port(netlist.tx, 1, "output")),
-            defines=netlist.defines,
-        ),
+        netlist_design(netlist),
         board=board.name,
         startup=netlist.startup,
         divisor=prepared.divisor(board),
+    )
+
+
+def netlist_design(netlist):
+    """A board's netlist for the simulators; it resets itself."""
+    return Design(
+        sources=netlist.sources,
+        top=netlist.top,
+        clock=netlist.clock,
+        reset=None,
+        ports=(Port(netlist.rx, 1, "input"), Port(netlist.tx, 1, "output")),
+        defines=netlist.defines,
     )
 
 

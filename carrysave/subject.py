@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from . import quant
 from .fpga.cache import cached, digest
-from .quant.data import Data, DataError, load
+from .quant.data import Data, DataError
+from .quant.data import load as load_data
 from .quant.network import IntegerNetwork, NetworkError
 from .quant.network import load as load_network
 from .quant.network import save as save_network
@@ -71,7 +72,7 @@ def load_subject(config, *, progress=None):
     """
     report = progress or (lambda line: None)
     try:
-        data = load(
+        data = load_data(
             config.data.source, test_fraction=config.data.test_fraction, seed=config.data.seed
         )
     except DataError as error:
@@ -115,10 +116,7 @@ def load_subject(config, *, progress=None):
                 x = torch.from_numpy(result.network.input.normalise(data.x_test)).float()
                 score = accuracy(result.floating(x), torch.from_numpy(data.y_test))
         save_network(result.network, folder)
-        save_file(
-            {key: value.contiguous() for key, value in result.quantised.state_dict().items()},
-            folder / "model.safetensors",
-        )
+        _save_model(result.quantised, folder)
         (folder / "training.json").write_text(json.dumps({"float_accuracy": score}))
 
     folder, _ = cached("training", inputs, produce)
@@ -126,7 +124,7 @@ def load_subject(config, *, progress=None):
         warnings.simplefilter("ignore")
         trained = quantised_mlp(widths, group_size=config.quantise.group).double().eval()
         # Brevitas makes its quantisers anew here, in float32: assign, so that none is rounded.
-        trained.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
+        trained.load_state_dict(load((folder / "model.safetensors").read_bytes()), assign=True)
     score = json.loads((folder / "training.json").read_text())["float_accuracy"]
     return Subject(data, load_network(folder), trained, score)
 
@@ -150,5 +148,9 @@ def save_subject(subject, folder):
     folder = Path(folder)
     save_network(subject.network, folder / "network")
     if subject.trained is not None:
-        state = {key: value.contiguous() for key, value in subject.trained.state_dict().items()}
-        save_file(state, folder / "model.safetensors")
+        _save_model(subject.trained, folder)
+
+
+def _save_model(model, folder):
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    (folder / "model.safetensors").write_bytes(save(state))
