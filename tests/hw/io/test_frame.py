@@ -120,7 +120,12 @@ class Bench:
                 await self.ctx.tick().repeat(gap)
             self.ctx.set(rx.p, {"data": byte, "error": number in errors})
             self.ctx.set(rx.valid, 1)
-            await self.ctx.tick().until(rx.ready)
+            for _ in range(self.engine.rows + 3):
+                *_, taken = await self.ctx.tick().sample(rx.ready)
+                if taken:
+                    break
+            else:
+                raise TimeoutError(f"byte {number} was kept waiting")
             self.ctx.set(rx.valid, 0)
 
     async def idle(self, cycles):
