@@ -84,6 +84,7 @@ def chain(arrows):
             "state": _together(into),
             "compared": sum(a["compared"] for a in into),
             "mismatches": sum(a["mismatches"] for a in into),
+            "skipped": sum(state(a) == "not run" for a in into),
         })
     return links
 

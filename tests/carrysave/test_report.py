@@ -141,6 +141,13 @@ def test_a_difference_is_red(evidence, changed, title, text, markup):
     assert "exact" not in page.plain.split("Ledger")[0]
 
 
+def test_a_link_says_what_was_left_out(evidence, make_arrow, markup):
+    evidence["ledger"]["arrows"].append(make_arrow("rtl", "netlist", "not run", on="b"))
+    page = markup.Page(render_report(evidence))
+    assert "1 234 compared, 1 not run" in page.plain
+    assert "RTL → Netlist" in page.plain
+
+
 def test_all_run(evidence, make_arrow, markup):
     evidence["ledger"]["arrows"][4:] = [
         make_arrow("netlist", "routed"), make_arrow("routed", "bitstream"),
