@@ -95,7 +95,7 @@ def _head(text, *, width, height, title):
         "aria-label": title,
     })
     tag = ElementTree.tostring(svg, encoding="unicode").removesuffix(" />") + ">"
-    body = text[re.match(r"<svg\b[^>]*>", text).end():]
+    body = text[text.index(">") + 1:]
     return tag + body.strip()
 
 
@@ -403,7 +403,7 @@ def graph(schematic):
     text = _layout("\n".join(lines)).replace("&#45;", "-")
     text = re.sub(r"<!--.*?-->\s*", "", text[text.index("<svg"):], flags=re.DOTALL)
     text = re.sub(r'font-family="[^"]*"', "", text)
-    width, height = map(float, re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', text).groups())
+    width, height = map(float, re.findall(r'viewBox="\S+ \S+ (\S+) (\S+)"', text)[0])
     text = _own_ids(text, "schematic")
     title = f"Schematic: {len(nodes)} units and memories, {len(edges)} connections"
     return _head(text, width=round(width), height=round(height), title=title)

@@ -62,7 +62,7 @@ class _Part:
         kinds = {_INDEX.sub("", name) for name in names}
         if len(kinds) != 1 or len(names) < 2:
             return None
-        indices = [re.findall(r"_(\d+)", _INDEX.search(name)[0]) for name in names]
+        indices = [re.findall(r"_(\d+)", name.removeprefix(_INDEX.sub("", name))) for name in names]
         return [max(map(int, index)) + 1 for index in zip(*indices, strict=True)]
 
     @property

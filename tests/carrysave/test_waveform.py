@@ -78,7 +78,7 @@ def test_activity(evidence, markup):
     wave = evidence["wave"]
     drawn = markup.svg(waveform.activity(wave, layers=["fc1", "fc2"]))
     lengths = {
-        tuple(re.match(r"(\w+): (\d+) cycles from (\d+)", title.text).groups())
+        re.findall(r"^(\w+): (\d+) cycles from (\d+)$", title.text or "")[0]
         for title in drawn.iter("title")
     }
     assert lengths == {
