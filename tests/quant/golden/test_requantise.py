@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+import torch
+
+from carrysave.quant.golden.requantise import Requantiser, requantise, round_shift, search
+
+ROUND = {"half_even": round, "half_up": lambda value: floor(value + Fraction(1, 2))}
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+@pytest.mark.parametrize("low, high", [(-128, 127), (0, 127), (-8, 7)])
+def test_rationals(rounding, low, high, compared):
+    rng = random.Random(low)
+    pairs = [(1, 0), (3, 0), (1, 1), (3, 1), (1, 6), (5, 7), (255, 16), (65535, 24), (93, 13)]
+    pairs += [(rng.randrange(1, 1 << 8), rng.randrange(16)) for _ in range(12)]
+    z = list(range(-700, 701))
+    for b, c in pairs:
+        found = requantise(
+            torch.tensor(z), multiplier=b, shift=c, low=low, high=high, rounding=rounding
+        )
+        assert found.dtype == torch.int64
+        expected = [ROUND[rounding](Fraction(value * b, 1 << c)) for value in z]
+        assert found.tolist() == [min(max(value, low), high) for value in expected]
+        compared(len(z))
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+def test_wide_products(rounding, compared):
+    rng = random.Random(1)
+    for _ in range(200):
+        b, c = rng.randrange(1, 1 << 16), rng.randrange(63)
+        z = [rng.randrange(-(1 << 46), 1 << 46) for _ in range(10)]
+        # At and beside the ties, where there are any of this size.
+        step = Fraction(1 << c, 2 * b)
+        z += [x for k in range(-5, 6) for x in [floor(k * step)] if abs(x) < 1 << 46]
+        found = requantise(z, multiplier=b, shift=c, rounding=rounding)
+        expected = [ROUND[rounding](Fraction(value * b, 1 << c)) for value in z]
+        assert found.tolist() == [min(max(value, -128), 127) for value in expected]
+        compared(len(z))
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+@pytest.mark.parametrize("shift", [1, 2, 3, 40, 62])
+def test_every_tie(rounding, shift, compared):
+    odd = [k for k in range(-41, 42, 2) if abs(k) << (shift - 1) < 1 << 63]
+    ties = [k << (shift - 1) for k in odd]
+    found = round_shift(torch.tensor(ties), shift, rounding=rounding)
+    assert found.tolist() == [ROUND[rounding](Fraction(k, 2)) for k in odd]
+    compared(len(ties))
+
+
+def test_half_even_is_torch_round(compared):
+    z = torch.arange(-(2**15), 2**15)
+    for b, c in ((1, 9), (37, 14), (255, 17), (128, 16)):
+        expected = torch.round(z.double() * b / 2**c).clamp(-128, 127).long()
+        assert torch.equal(requantise(z, multiplier=b, shift=c), expected)
+        compared(len(z))
+
+
+def test_shape_is_kept():
+    for shape in ((), (0,), (2, 3)):
+        assert requantise(torch.ones(shape).int(), multiplier=2, shift=1).shape == shape
+
+
+def test_rounding_unknown():
+    with pytest.raises(ValueError) as caught:
+        requantise([1], multiplier=1, shift=1, rounding="up")
+    assert str(caught.value) == "Rounding must be one of half_even, half_up, not 'up'"
+    with pytest.raises(ValueError) as caught:
+        search(1, z_min=0, z_max=1, rounding="up")
+    assert str(caught.value) == "Rounding must be one of half_even, half_up, not 'up'"
+
+
+def test_product_too_wide():
+    assert requantise([2**62 - 1], multiplier=2, shift=60).tolist() == [8]
+    with pytest.raises(ValueError) as caught:
+        requantise([0, -(2**62)], multiplier=2, shift=60)
+    assert str(caught.value) == f"Product of {2**62} and 2 exceeds 63 bits"
+
+
+# The search. Every accumulator of the range is tried, in exact integer arithmetic.
+
+
+def staircase(m, z, *, low, high, rounding):
+    """``clamp(round(z * m))`` of a Fraction, on an int64 array of z."""
+    twice = 2 * m.numerator * z
+    floors, rest = np.divmod(twice, 2 * m.denominator)
+    up = rest >= m.denominator
+    if rounding == "half_even":
+        up &= (rest > m.denominator) | (floors % 2 == 1)
+    return np.clip(floors + up, low, high)
+
+
+def case(seed):
+    """Seeded multiplier, range, limits, rounding and width."""
+    rng = random.Random(seed)
+    kind = rng.choice(["ratio", "dyadic", "half", "float", "large"])
+    m = {
+        "ratio": lambda: Fraction(rng.randrange(1, 400), rng.randrange(1, 4000)),
+        "dyadic": lambda: Fraction(rng.randrange(1, 512), 1 << rng.randrange(4, 12)),
+        "half": lambda: Fraction(2 * rng.randrange(20) + 1, 2 * rng.randrange(1, 60)),
+        "float": lambda: Fraction(round(2 ** rng.uniform(-9, 1) * 2**20), 2**20),
+        "large": lambda: Fraction(rng.randrange(50, 9000), rng.randrange(1, 30)),
+    }[kind]()
+    ends = sorted(rng.choice([-300, -77, -5, 0, 1, 40, 301]) for _ in range(2))
+    if rng.random() < 0.5:
+        ends = [-rng.randrange(1, 400), rng.randrange(1, 400)]
+    low, high = rng.choice([(-128, 127), (0, 127), (-8, 7), (-2, 1)])
+    rounding = rng.choice(["half_even", "half_up"])
+    return m, ends[0], ends[1], rng.choice([2, 3, 4, 5, 6]), low, high, rounding
+
+
+def all_results(z, bits, shifts, *, low, high, rounding):
+    """Results of every multiplier of that width with every shift: array over (b, c, z)."""
+    b, c = np.arange(1, 1 << bits)[:, None, None], np.arange(shifts + 1)[:, None]
+    floors, rest = np.divmod(2 * b * z, 2 << c)
+    up = rest >= 1 << c
+    if rounding == "half_even":
+        up = up & ((rest > 1 << c) | (floors % 2 == 1))
+    return np.clip(floors + up, low, high)
+
+
+def test_search_against_every_multiplier(compared):
+    exact = approximate = 0
+    max_shift = 17
+    for seed in range(300):
+        m, z_min, z_max, bits, low, high, rounding = case(seed)
+        rule = {"low": low, "high": high, "rounding": rounding}
+        found = search(m, z_min=z_min, z_max=z_max, bits=bits, max_shift=max_shift, **rule)
+        z = np.arange(z_min, z_max + 1)
+        wanted = staircase(m, z, **rule)
+        results = all_results(z, bits, max_shift, **rule)
+        differing = (results != wanted).sum(axis=2)
+        assert found.reachable == len(z)
+        assert 1 <= found.multiplier < 1 << bits and 0 <= found.shift <= max_shift
+        assert found.differing == differing[found.multiplier - 1, found.shift], seed
+        equal = (differing == 0).any(axis=1)
+        if equal.any():
+            assert found.differing == 0, seed
+            assert found.multiplier == equal.argmax() + 1, seed
+            exact += 1
+        else:
+            assert found.differing > 0, seed
+            distance = abs(Fraction(found.multiplier, 1 << found.shift) - m)
+            assert distance == min(
+                abs(Fraction(b, 1 << c) - m)
+                for b in range(1, 1 << bits)
+                for c in range(max_shift + 1)
+            ), seed
+            approximate += 1
+        compared(len(z))
+    assert exact > 75 and approximate > 75
+
+
+def test_search_with_floats_and_wide_multipliers(compared):
+    rng = random.Random(7)
+    exact = 0
+    for _ in range(40):
+        m = 2 ** rng.uniform(-12, -4)
+        z_min, z_max = -rng.randrange(100, 9000), rng.randrange(100, 9000)
+        rounding = rng.choice(["half_even", "half_up"])
+        bits = rng.choice([8, 16])
+        found = search(m, z_min=z_min, z_max=z_max, bits=bits, rounding=rounding)
+        z = range(z_min, z_max + 1)
+        result = requantise(
+            torch.arange(z_min, z_max + 1),
+            multiplier=found.multiplier,
+            shift=found.shift,
+            rounding=rounding,
+        )
+        # Of the exact z * m only its place among the half-integers counts: an integer comparison.
+        numerator, denominator = m.as_integer_ratio()
+        expected = []
+        for value in z:
+            whole, rest = divmod(value * numerator, denominator)
+            tie = whole & 1 if rounding == "half_even" else 1
+            whole += 2 * rest > denominator or (2 * rest == denominator and tie)
+            expected.append(min(max(whole, -128), 127))
+        differing = int((result != torch.tensor(expected)).sum())
+        assert found.differing == differing and found.reachable == len(z)
+        exact += found.differing == 0
+        compared(len(z))
+    assert 10 < exact < 30
+
+
+def test_search_of_a_power_of_two():
+    found = search(2.0**-9, z_min=-(2**20), z_max=2**20)
+    assert found == Requantiser(multiplier=1, shift=9, differing=0, reachable=2**21 + 1)
+
+
+def test_search_where_a_tie_decides():
+    # z = 1 gives exactly one half: even says 0, up says 1.
+    even = search(0.5, z_min=0, z_max=1, bits=4)
+    up = search(0.5, z_min=0, z_max=1, bits=4, rounding="half_up")
+    assert requantise(1, multiplier=even.multiplier, shift=even.shift) == 0
+    assert requantise(1, multiplier=up.multiplier, shift=up.shift, rounding="half_up") == 1
+    assert even.differing == up.differing == 0
+
+
+def test_search_of_one_accumulator():
+    assert search(Fraction(1, 3), z_min=0, z_max=0) == Requantiser(1, 0, 0, 1)
+
+
+@pytest.mark.parametrize("m", [0, -0.25, Fraction(-1, 3)])
+def test_search_not_positive(m):
+    with pytest.raises(ValueError) as caught:
+        search(m, z_min=0, z_max=1)
+    assert str(caught.value) == f"Multiplier must be positive, not {float(m)!r}"
+
+
+def test_search_of_no_accumulators():
+    with pytest.raises(ValueError) as caught:
+        search(0.1, z_min=2, z_max=1)
+    assert str(caught.value) == "Range of accumulators must not be empty: 2 to 1"
+
+
+@pytest.mark.xfail(strict=True, reason="the least int64 has no magnitude in int64")
+def test_product_of_the_least_integer():
+    with pytest.raises(ValueError, match="exceeds 63 bits$"):
+        requantise([-(2**63)], multiplier=2, shift=1)

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+import hashlib
+import json
+import pickle
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from carrysave.quant.network import NetworkError, load, save
+
+
+@pytest.fixture
+def folder(make_network, tmp_path):
+    """A folder with a sound network."""
+    save(make_network(), tmp_path)
+    return tmp_path
+
+
+def message(folder):
+    """The one line that refuses a folder."""
+    with pytest.raises(NetworkError) as caught:
+        load(folder)
+    text = str(caught.value)
+    assert text and len(text.splitlines()) == 1 and "Traceback" not in text
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert str(folder) in text
+    return text.replace(str(folder), "FOLDER")
+
+
+def edit(folder, change):
+    """Change the description in place."""
+    path = folder / "network.json"
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+def put_tensors(folder, content):
+    """Replace the tensors, with the hash that goes with them."""
+    (folder / "network.safetensors").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    edit(folder, lambda description: description.update(tensors_sha256=digest))
+
+
+def edit_tensors(folder, change):
+    tensors = load_tensors((folder / "network.safetensors").read_bytes())
+    change(tensors)
+    put_tensors(folder, save_tensors(tensors))
+
+
+def fields(network):
+    """All that a network is, in comparable values."""
+    layers = [
+        {
+            name: (value.dtype, value.tolist()) if isinstance(value, torch.Tensor) else value
+            for name, value in vars(layer).items()
+        }
+        for layer in network.layers
+    ]
+    scaling = network.input
+    affine = (scaling.scale, scaling.offset.tolist(), scaling.gain.tolist())
+    return network.name, affine, layers, network.labels
+
+
+@pytest.mark.parametrize("widths", [(5, 3), (5, 4, 3), (33, 20, 10, 8, 2), (1, 1)])
+@pytest.mark.parametrize("size", [1, 4, 16])
+@pytest.mark.parametrize("per_feature", [False, True])
+def test_round_trip(make_network, tmp_path, widths, size, per_feature, compared):
+    network = make_network(widths, size=size, per_feature=per_feature)
+    save(network, tmp_path / "new" / "folder")
+    loaded = load(tmp_path / "new" / "folder")
+    assert fields(loaded) == fields(network)
+    assert loaded.identity == network.identity
+    x = torch.arange(-60, 60)[:, None].expand(-1, widths[0])
+    assert torch.equal(loaded.run(x).logits, network.run(x).logits)
+    compared(120 * widths[-1])
+
+
+def test_same_network_same_bytes(make_network, tmp_path):
+    for name in "a", "b":
+        save(make_network(), tmp_path / name)
+    save(load(tmp_path / "a"), tmp_path / "b")
+    for name in "network.json", "network.safetensors":
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_extremes(make_network, tmp_path):
+    network = make_network((4, 2), size=2, scale_bits=16)
+    layer = replace(
+        network.layers[0],
+        weights=torch.tensor([[-8, 7, -8, 7], [7, 7, -8, -8]], dtype=torch.int8),
+        scales=torch.tensor([[0, 65535], [65535, 65535]], dtype=torch.int32),
+        bias=torch.tensor([-(2**31), 2**31 - 1]),
+        exponent=-1000,
+        input_scale=5e-324,
+    )
+    network = replace(network, layers=[layer], input=replace(network.input, scale=5e-324))
+    network = replace(network, name="é", labels=["ü\n", ""])
+    save(network, tmp_path)
+    assert fields(load(tmp_path)) == fields(network)
+
+
+def test_path_as_text(folder):
+    assert fields(load(str(folder))) == fields(load(folder))
+
+
+# Damage.
+
+
+@pytest.mark.parametrize("name", ["network.json", "network.safetensors"])
+def test_file_missing(folder, name):
+    (folder / name).unlink()
+    text = message(folder)
+    assert text.startswith(
+        "FOLDER is not a network folder (network.json and network.safetensors): "
+    )
+    assert f"FOLDER/{name}" in text
+
+
+def test_folder_missing(tmp_path):
+    assert message(tmp_path / "none").startswith("FOLDER is not a network folder")
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    assert message(tmp_path / "file").startswith("FOLDER is not a network folder")
+
+
+def test_every_byte_of_the_tensors_counts(folder, compared):
+    path = folder / "network.safetensors"
+    content = path.read_bytes()
+    for position in range(len(content)):  # header and values
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        text = "is not the file that network.json describes: SHA-256 differs"
+        assert message(folder) == f"FOLDER/network.safetensors {text}"
+    compared(len(content))
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 100, -1])
+def test_tensors_truncated(folder, length):
+    path = folder / "network.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    assert message(folder).endswith("SHA-256 differs")
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 100, -1])
+def test_tensors_truncated_with_their_hash(folder, length):
+    put_tensors(folder, (folder / "network.safetensors").read_bytes()[:length])
+    assert re.match(r"FOLDER/network.safetensors: \S", message(folder))
+
+
+def test_description_truncated(folder, compared):
+    path = folder / "network.json"
+    content = path.read_bytes().rstrip()
+    lengths = range(0, len(content), 11)
+    for length in lengths:
+        path.write_bytes(content[:length])
+        assert message(folder).startswith("FOLDER/network.json: the file: Invalid JSON")
+    compared(len(lengths))
+
+
+def test_pickle_in_place_of_the_tensors(folder):
+    class Dangerous:
+        def __reduce__(self):
+            return pytest.fail, ("the pickle was executed",)
+
+    put_tensors(folder, pickle.dumps(Dangerous()))
+    assert message(folder).startswith("FOLDER/network.safetensors: ")
+
+
+def test_torch_file_in_place_of_the_tensors(folder, tmp_path):
+    torch.save({"fc1.weights": torch.zeros(4, 5, dtype=torch.int8)}, tmp_path / "model.pt")
+    put_tensors(folder, (tmp_path / "model.pt").read_bytes())
+    assert message(folder).startswith("FOLDER/network.safetensors: ")
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        (b"", "the file: Invalid JSON: EOF while parsing a value at line 1 column 0"),
+        (b"\xff\xfe", "'utf-8' codec"),
+        (b"\x00" * 100, "the file: Invalid JSON"),
+        (b"[]", "the file: Input should be an object"),
+        (b"null", "the file: Input should be an object"),
+        (b"[" * 100_000, "the file: Invalid JSON: recursion limit exceeded"),
+        (b'{"name": "something else", "version": "1.0"}', "format: Field required"),
+        (b'{"architectures": ["LlamaForCausalLM"]}', "format: Field required"),
+    ],
+)
+def test_foreign_description(folder, content, text):
+    (folder / "network.json").write_bytes(content)
+    assert text in message(folder)
+
+
+def set_in(*path):
+    """A change that sets the last of the path's steps."""
+    *steps, last, value = path
+
+    def change(description):
+        for step in steps:
+            description = description[step]
+        description[last] = value
+
+    return change
+
+
+FIELDS = [
+    (("format", "onnx"), "format: Input should be 'carrysave-network'"),
+    (("version", 2), "version: Input should be 1"),
+    (("version", "1"), "version: Input should be 1"),
+    (("name", ""), "name: String should have at least 1 character"),
+    (("name", 3), "name: Input should be a valid string"),
+    (("input_scale", 0), "input_scale: Input should be greater than 0"),
+    (("input_scale", -1.0), "input_scale: Input should be greater than 0"),
+    (("input_scale", float("nan")), "input_scale: Input should be a finite number"),
+    (("input_scale", float("inf")), "input_scale: Input should be a finite number"),
+    (("input_scale", "0.1"), "input_scale: Input should be a valid number"),
+    (("labels", ["a"]), "labels must name 3 classes, not 1"),
+    (("labels", [0, 1, 2]), "labels.0: Input should be a valid string"),
+    (("layers", []), "layers: List should have at least 1 item after validation, not 0"),
+    (("surprise", 1), "surprise: Extra inputs are not permitted"),
+    (("layers", 0, "surprise", 1), "layers.0.surprise: Extra inputs are not permitted"),
+    (("layers", 0, "kind", "conv"), "layers.0.kind: Input should be 'linear'"),
+    (("layers", 0, "name", "a/b"), "layers.0.name: String should match pattern"),
+    (("layers", 0, "name", "fc1\n"), "layers.0.name: String should match pattern"),
+    (("layers", 0, "inputs", 0), "layers.0.inputs: Input should be greater than or equal to 1"),
+    (("layers", 0, "inputs", 5.0), "layers.0.inputs: Input should be a valid integer"),
+    (("layers", 0, "inputs", True), "layers.0.inputs: Input should be a valid integer"),
+    (("layers", 0, "group", "element", "int8"), "layers.0.group.element: Input should be 'int4'"),
+    (("layers", 0, "group", "size", 0), "layers.0.group.size: Input should be greater"),
+    (("layers", 0, "group", "scale_bits", 17), "layers.0.group.scale_bits: Input should be less"),
+    (("layers", 0, "exponent", 1001), "layers.0.exponent: Input should be less"),
+    (("layers", 0, "relu", 1), "layers.0.relu: Input should be a valid boolean"),
+    (("layers", 0, "input_scale", float("nan")), "layers.0.input_scale: Input should be a finite"),
+    (("layers", 0, "output_scale", float("nan")), "layers.0.output_scale: Input should be a f"),
+    (("layers", 0, "requantiser", "multiplier", 0), "layers.0.requantiser.multiplier: Input s"),
+    (("layers", 0, "requantiser", "shift", 63), "layers.0.requantiser.shift: Input should be less"),
+    (("layers", 0, "requantiser", "shift", -1), "layers.0.requantiser.shift: Input should be gr"),
+    # What fits each field, but not the network:
+    (("layers", 0, "requantiser", None), "layer fc1: requantiser and output_scale must be given"),
+    (("layers", 0, "output_scale", None), "layer fc1: requantiser and output_scale must be given"),
+    (
+        ("layers", 1, "requantiser", {"multiplier": 1, "shift": 1, "differing": 0, "reachable": 1}),
+        "layer fc2: requantiser and output_scale must not be given here",
+    ),
+    (("layers", 1, "output_scale", 0.5), "layer fc2: requantiser and output_scale must not be"),
+    (("layers", 1, "relu", True), "layer fc2: relu must be false on the last layer"),
+    (("layers", 1, "name", "fc1"), "layer fc1: the name occurs twice"),
+    (("layers", 1, "inputs", 5), "layer fc2: inputs must be 4, not 5"),
+    (("layers", 1, "input_scale", 0.5), "layer fc2: input_scale must be 0.0134277343"),
+    (("input_scale", 0.5), "layer fc1: input_scale must be 0.5, not 0.0107421875"),
+    (("layers", 0, "name", "fc3"), "tensor fc3.weights is missing"),
+    (("layers", 0, "inputs", 6), "fc1.weights must be torch.int8 (4, 6), not torch.int8 (4, 5)"),
+    (("layers", 1, "outputs", 2), "fc2.weights must be torch.int8 (2, 4), not torch.int8 (3, 4)"),
+    (("layers", 0, "group", "size", 5), "fc1.scales must be torch.int32 (4, 1), not torch.int32"),
+    (("layers", 0, "group", "scale_bits", 1), "fc1.scales must be within 0 to 1"),
+    (("tensors_sha256", ""), "SHA-256 differs"),
+]
+
+
+@pytest.mark.parametrize("path, text", FIELDS, ids=[text for _, text in FIELDS])
+def test_field_wrong(folder, path, text):
+    edit(folder, set_in(*path))
+    found = message(folder)
+    assert found.startswith("FOLDER/network.") and text in found
+
+
+def test_every_field_is_needed(folder, compared):
+    path = folder / "network.json"
+    whole = json.loads(path.read_text())
+    layer = whole["layers"][0]
+    for where in ([], ["layers", 0], ["layers", 0, "group"], ["layers", 0, "requantiser"]):
+        part = whole
+        for step in where:
+            part = part[step]
+        for key in list(part):
+            value = part.pop(key)
+            path.write_text(json.dumps(whole))
+            part[key] = value
+            field = ".".join(map(str, [*where, key]))
+            assert message(folder) == f"FOLDER/network.json: {field}: Field required"
+            compared(1)
+    assert layer is whole["layers"][0]
+
+
+def with_value(name, index, value):
+    def change(tensors):
+        tensors[name].view(-1)[index] = value
+
+    return change
+
+
+TENSORS = [
+    (with_value("fc1.weights", 3, 8), "fc1.weights must be within -8 to 7"),
+    (with_value("fc1.weights", -1, -9), "fc1.weights must be within -8 to 7"),
+    (with_value("fc1.scales", 0, 256), "fc1.scales must be within 0 to 255"),
+    (with_value("fc2.scales", 0, -1), "fc2.scales must be within 0 to 255"),
+    (with_value("fc2.bias", 0, 2**31), "fc2.bias must be within -2147483648 to 2147483647"),
+    (with_value("fc2.bias", 0, -(2**31) - 1), "fc2.bias must be within -2147483648 to"),
+    (with_value("input.gain", 0, float("nan")), "input.gain must be within -1e+300 to 1e+300"),
+    (with_value("input.offset", 0, float("inf")), "input.offset must be within -1e+300 to 1e+300"),
+    (lambda t: t.pop("fc2.bias"), "tensor fc2.bias is missing"),
+    (lambda t: t.pop("input.gain"), "tensor input.gain is missing"),
+    (lambda t: t.update(extra=torch.zeros(1)), "unknown tensor extra"),
+    (
+        lambda t: t.update({"fc1.weights": t["fc1.weights"].T.contiguous()}),
+        "fc1.weights must be torch.int8 (4, 5), not torch.int8 (5, 4)",
+    ),
+    (
+        lambda t: t.update({"fc1.weights": t["fc1.weights"].float()}),
+        "fc1.weights must be torch.int8 (4, 5), not torch.float32 (4, 5)",
+    ),
+    (
+        lambda t: t.update({"fc1.bias": t["fc1.bias"].int()}),
+        "fc1.bias must be torch.int64 (4,), not torch.int32 (4,)",
+    ),
+    (
+        lambda t: t.update({"fc1.scales": t["fc1.scales"].double() * float("nan")}),
+        "fc1.scales must be torch.int32 (4, 2), not torch.float64 (4, 2)",
+    ),
+    (
+        lambda t: t.update({"input.offset": torch.zeros(3).double()}),
+        "input.offset must be torch.float64 (5,), not torch.float64 (3,)",
+    ),
+    (
+        lambda t: t.update({"input.offset": torch.zeros(()).double()}),
+        "input.offset must be torch.float64 (5,), not torch.float64 ()",
+    ),
+    (
+        lambda t: t.update({"input.gain": torch.ones(1)}),
+        "input.gain must be torch.float64 (1,), not torch.float32 (1,)",
+    ),
+]
+
+
+@pytest.mark.parametrize("change, text", TENSORS, ids=[text for _, text in TENSORS])
+def test_tensor_wrong(folder, change, text):
+    edit_tensors(folder, change)
+    found = message(folder)
+    assert found.startswith("FOLDER/network.safetensors: ") and text in found
+
+
+def test_another_networks_tensors(make_network, folder, tmp_path):
+    save(make_network(seed=1), tmp_path / "other")
+    content = (tmp_path / "other" / "network.safetensors").read_bytes()
+    (folder / "network.safetensors").write_bytes(content)
+    assert message(folder).endswith("SHA-256 differs")
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="safetensors' kinds that torch lacks")
+def test_tensor_of_a_kind_that_torch_lacks(folder):
+    content = (folder / "network.safetensors").read_bytes()
+    size = 8 + int.from_bytes(content[:8], "little")
+    header, body = json.loads(content[8:size]), content[size:]
+    header["extra"] = {
+        "dtype": "F4",
+        "shape": [2],
+        "data_offsets": [len(body), len(body) + 1],
+    }
+    text = json.dumps(header).encode()
+    put_tensors(folder, len(text).to_bytes(8, "little") + text + body + b"\0")
+    assert "extra" in message(folder)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a key is quoted as it stands")
+def test_line_break_in_a_key(folder):
+    edit(folder, set_in("two\nlines", 1))
+    assert "Extra inputs are not permitted" in message(folder)
