@@ -49,7 +49,7 @@ def _failed(arrow, started, compared, why):
 
 
 def trained_arrow(subject):
-    """Brevitas in float64 against the integer network, whole test set, every activation and logit."""
+    """Brevitas in float64 against the integer network: every activation and logit."""
     arrow = Arrow(
         "trained", "golden", "whole data set", what="quantised inputs, hidden activations, logits"
     )
@@ -242,7 +242,7 @@ def cycle_arrow(program, run):
     formula = program.cycles()
     step = run.records["step"] != 0
     phase, layer = run.records["phase"], run.records["layer"]
-    for batch, (start, end) in enumerate(zip(run.starts, run.ends)):
+    for batch, (start, end) in enumerate(zip(run.starts, run.ends, strict=True)):
         vectors = min(rows, outputs - batch * rows)
         expected, found = [], []
         for index, entry in enumerate(formula):
@@ -328,7 +328,7 @@ def _expected(subject, samples):
 
 
 def _exchange(design, requests, lengths, *, divisor, startup):
-    """Answers of a design, and the cycles in which its transmit pin changes, from the cache or anew.
+    """Answers of a design, and the cycles in which its transmit pin changes; cached.
 
     Returns
     -------
@@ -340,7 +340,7 @@ def _exchange(design, requests, lengths, *, divisor, startup):
             session.idle(startup + IDLE)
             answers = [
                 session.exchange(request, expect=length)[0]
-                for request, length in zip(requests, lengths)
+                for request, length in zip(requests, lengths, strict=True)
             ]
             np.savez(
                 folder / "exchange.npz",

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from .fpga import boards
 from .errors import BadInput
+from .fpga import boards
 
 __all__ = ["Config", "load_config"]
 
@@ -132,14 +132,14 @@ class Config(_Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
         description="of the build and its output folder"
     )
-    data: DataSection = DataSection()
-    model: ModelSection = ModelSection()
-    quantise: QuantiseSection = QuantiseSection()
-    train: TrainSection = TrainSection()
-    engine: EngineSection = EngineSection()
-    uart: UartSection = UartSection()
-    build: BuildSection = BuildSection()
-    verify: VerifySection = VerifySection()
+    data: DataSection = Field(default_factory=DataSection)
+    model: ModelSection = Field(default_factory=ModelSection)
+    quantise: QuantiseSection = Field(default_factory=QuantiseSection)
+    train: TrainSection = Field(default_factory=TrainSection)
+    engine: EngineSection = Field(default_factory=EngineSection)
+    uart: UartSection = Field(default_factory=UartSection)
+    build: BuildSection = Field(default_factory=BuildSection)
+    verify: VerifySection = Field(default_factory=VerifySection)
 
 
 def _keys(location):

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from . import arrows
+from .errors import BadInput, Failure
 from .fpga import boards
 from .fpga.build import build as build_board
 from .fpga.route import TimingError
@@ -24,14 +26,12 @@ from .hw.engine.program import DoesNotFit, EngineConfig, compile_network
 from .hw.engine.sequencer import Phase
 from .hw.io.accelerator import Accelerator
 from .hw.yosys import YosysError
+from .inject import inject
 from .quant.train.mlp import accuracy
 from .sim.batch import SimulationError
 from .sim.ledger import Arrow, Ledger
 from .sim.verilator import VerilatorError
 from .sim.verilog import Design, Port, from_component
-from . import arrows
-from .errors import BadInput, Failure
-from .inject import inject
 from .subject import Subject, load_subject, save_subject
 
 __all__ = ["Built", "Prepared", "build", "netlist_design", "prepare", "verify"]
@@ -185,7 +185,7 @@ def verify(prepared, *, netlists=True, progress=None, synthesised=None):
         if netlists:
             # First in, first out: who waits for a synthesis waits for one that has been started.
             pending[0] = [pool.submit(_synthesise, prepared, b, report) for b in chosen]
-            for board, netlist in zip(chosen, pending[0]):
+            for board, netlist in zip(chosen, pending[0], strict=True):
                 pending[1].append(pool.submit(_netlist, prepared, board, netlist, report))
                 if synthesised:
                     pending[2].append(

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from . import quant
+from .errors import BadInput
 from .fpga.cache import cached, digest
 from .quant.data import Data, DataError
 from .quant.data import load as load_data
@@ -21,7 +22,6 @@ from .quant.network import load as load_network
 from .quant.network import save as save_network
 from .quant.train.mlp import Recipe, accuracy, quantised_mlp
 from .quant.train.train import train
-from .errors import BadInput
 
 __all__ = ["Subject", "load_subject", "save_subject"]
 

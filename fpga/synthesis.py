@@ -130,9 +130,9 @@ def script(board, options):
         *(["opt", "wreduce", "alumacc t:$add"] if options.adders else []),
         " ".join([board.synth, *options.arguments, "-top top"]),
         "delete t:$scopeinfo",
-        # Attributes hold paths of this machine.
-        "attrmap -remove src -remove hdlname",
-        "attrmap -modattr -remove src -remove hdlname",
+        # Attributes hold paths of this machine; "=*" are all modules, models of cells included.
+        "attrmap -remove src -remove hdlname =*",
+        "attrmap -modattr -remove src -remove hdlname =*",
         "tee -q -o stat.json stat -json",
         "write_json top.json",
         "write_verilog -noattr top.v",

@@ -15,7 +15,7 @@ MODELS = ("trained", "golden", "rtl", "netlist", "routed", "bitstream")
 class Comparison:
     """Counts equal and different values, and remembers the first difference.
 
-    ``first`` is a dictionary with ``layer``, ``element``, ``cycle``, ``expected`` and ``found``, and
+    ``first`` is a dictionary with ``layer``, ``element``, ``cycle``, ``expected``, ``found``, and
     whatever else helps to find the place.
     """
 

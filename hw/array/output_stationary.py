@@ -20,7 +20,7 @@ class OutputStationaryArray(wiring.Component):
 
     :Latency: :attr:`latency` cycles from the last transfer of a group to its first sums.
     :Throughput: one transfer per cycle, as long as groups are at least ``chain`` long.
-    :Backpressure: a group that ends while the shadow register is in use waits, and ``i.ready`` with it.
+    :Backpressure: a group that ends while the shadow register is in use waits, ``i.ready`` with it.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ class Post(wiring.Component):
         m.d.comb += accumulator.o.ready.eq(1)
         with m.If(self.final):
             m.d.comb += self.write.eq(accumulator.o.valid)
-            for value, total in zip(self.values, accumulator.o.p):
+            for value, total in zip(self.values, accumulator.o.p, strict=True):
                 m.d.comb += value.eq(total)
 
         # Hidden layers: requantise, activate.
@@ -172,7 +172,7 @@ class Post(wiring.Component):
                         ]
             with m.If(~self.final):
                 m.d.comb += self.write.eq(relu.o.valid)
-                for value, result in zip(self.values, relu.o.p):
+                for value, result in zip(self.values, relu.o.p, strict=True):
                     m.d.comb += value.eq(result)
 
         return m

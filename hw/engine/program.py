@@ -10,7 +10,14 @@ from ..post.accumulator import Accumulator
 from ..post.argmax import ArgMax
 from ..post.group_scale import GroupScale
 
-__all__ = ["DoesNotFit", "EngineConfig", "LayerCycles", "LayerProgram", "Program", "compile_network"]
+__all__ = [
+    "DoesNotFit",
+    "EngineConfig",
+    "LayerCycles",
+    "LayerProgram",
+    "Program",
+    "compile_network",
+]
 
 
 _WORST_PRODUCT = 8 * 128  # of a 4-bit weight and an 8-bit activation, both at their minimum

@@ -81,7 +81,7 @@ class Requantise(wiring.Component):
         with m.If(advance):
             # Stage 1: multiply.
             m.d.sync += [valid.eq(self.i.valid), select.eq(self.i.p.select), tag.eq(self.i.p.tag)]
-            for total, product in zip(self.i.p.sums, products):
+            for total, product in zip(self.i.p.sums, products, strict=True):
                 m.d.sync += product.eq(total * self.i.p.multiplier)
             # Stage 2: round and clamp.
             m.d.sync += [self.o.valid.eq(valid), self.o.p.tag.eq(tag)]

@@ -18,12 +18,12 @@ def shift_add_product(weight, activation):
 
 
 class MixPE(wiring.Component):
-    """Multiply-accumulate of int4 weights and integer activations over a group, without a multiplier.
+    """Multiply-accumulate of int4 weights and integer activations, without a multiplier.
 
     ``w * a = ((b0 ? a : 0) + (b1 ? a << 1 : 0)) + ((b2 ? a << 2 : 0) - (b3 ? a << 3 : 0))``, and
     ``o = sum(w[k] * a[k])`` over the transfers of a group [1]_.
 
-    :Latency: :attr:`latency` cycles from the last transfer of a group to ``o.valid``, if never stalled.
+    :Latency: :attr:`latency` cycles from the last transfer of a group, if never stalled.
     :Throughput: one transfer per cycle; the next group follows without a gap.
     :Backpressure: the pipeline stalls while a sum waits; ``i.ready`` follows ``o.ready``
         combinationally.

@@ -16,7 +16,7 @@ class Accumulator(wiring.Component):
 
     :Latency: :attr:`latency` cycles from a transfer of the last group.
     :Throughput: one transfer per cycle.
-    :Backpressure: the unit stalls while a sum waits; ``i.ready`` follows ``o.ready`` combinationally.
+    :Backpressure: stalls while a sum waits; ``i.ready`` follows ``o.ready`` combinationally.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Accumulator(wiring.Component):
     Members
     -------
     i : In(stream)
-        ``terms`` and ``bias`` (read with the first group, shared by the lanes), ``first``, ``last``.
+        ``terms``, ``bias`` (used with the first group, shared by the lanes), ``first``, ``last``.
     o : Out(stream)
         ``sums`` by lane.
     """
@@ -64,7 +64,8 @@ class Accumulator(wiring.Component):
             start = Mux(self.i.p.first, self.i.p.bias, ring[-1])
             m.d.comb += total.eq(start + self.i.p.terms[lane])
             with m.If(advance & self.i.valid):
-                m.d.sync += [new.eq(old) for new, old in zip(ring, [total, *ring])]
+                sources = [total, *ring[:-1]]
+                m.d.sync += [to.eq(source) for to, source in zip(ring, sources, strict=True)]
                 m.d.sync += self.o.p[lane].eq(total)
 
         return m

@@ -63,7 +63,7 @@ class GroupScale(wiring.Component):
             # Stage 1: multiply.
             m.d.sync += self.o.valid.eq(self.i.valid)
             m.d.sync += self.o.p.tag.eq(self.i.p.tag)
-            for total, term in zip(self.i.p.sums, self.o.p.terms):
+            for total, term in zip(self.i.p.sums, self.o.p.terms, strict=True):
                 m.d.sync += term.eq(total * self.i.p.scale)
 
         return m

@@ -44,7 +44,7 @@ class ReLU(wiring.Component):
         m = Module()
 
         m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
-        for before, after in zip(self.i.p.values, self.o.p):
+        for before, after in zip(self.i.p.values, self.o.p, strict=True):
             m.d.comb += after.eq(Mux(self.i.p.enable & (before < 0), 0, before))
 
         return m

@@ -78,7 +78,7 @@ def load(source, *, test_fraction=0.2, seed=0):
     Parameters
     ----------
     source : str or Path
-        A name in `SOURCES` or the path of an ``.npz`` file with ``x`` (samples, …) and ``y`` (samples,).
+        A name in `SOURCES`, or the path of an ``.npz`` file with ``x`` (samples, …) and ``y``.
     test_fraction : float
         Share held out.
     seed : int
@@ -96,11 +96,13 @@ def load(source, *, test_fraction=0.2, seed=0):
         x, y = _npz(source)
     else:
         raise DataError(
-            f"source must be one of {', '.join(SOURCES)} or the path of an .npz file, not {str(source)!r}"
+            f"source must be one of {', '.join(SOURCES)} or the path of an .npz file, "
+            f"not {str(source)!r}"
         )
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):
         raise DataError(
-            f"{source}: x must be (samples, features…) and y (samples,), not {x.shape} and {y.shape}"
+            f"{source}: x must be (samples, features…) and y (samples,), "
+            f"not {x.shape} and {y.shape}"
         )
     if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuUS":
         raise DataError(
@@ -110,7 +112,8 @@ def load(source, *, test_fraction=0.2, seed=0):
         raise DataError(f"{source}: x must not be empty, but has shape {x.shape}")
     shape, x = x.shape[1:], x.reshape(len(x), -1).astype(np.float64)
     if not np.isfinite(x).all():
-        raise DataError(f"{source}: x must be finite; {int((~np.isfinite(x)).sum())} values are not")
+        count = int((~np.isfinite(x)).sum())
+        raise DataError(f"{source}: x must be finite; {count} values are not")
     labels, y, counts = np.unique(y, return_inverse=True, return_counts=True)
     if len(labels) < 2:
         raise DataError(f"{source}: y must hold at least two classes, not {len(labels)}")

@@ -8,8 +8,9 @@ from .integer import Int
 
 __all__ = ["Group", "GroupCodes", "Int", "get", "names"]
 
-_SCALAR = [Int(bits, signed=signed) for signed in (True, False) for bits in (2, 3, 4, 5, 6, 7, 8, 16)]
-_REGISTRY = {format.name: format for format in _SCALAR}
+_WIDTHS = (2, 3, 4, 5, 6, 7, 8, 16)
+_SCALAR = [Int(bits, signed=signed) for signed in (True, False) for bits in _WIDTHS]
+_REGISTRY = {scalar.name: scalar for scalar in _SCALAR}
 
 
 def names():

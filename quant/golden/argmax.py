@@ -9,7 +9,7 @@ __all__ = ["argmax"]
 def argmax(values):
     """Index of the first greatest value along the last axis: int64.
 
-    ``torch.argmax`` leaves open which of equal values it returns; the least index is specified here.
+    ``torch.argmax`` leaves open which of equal values it returns; here it is the first.
     """
     values = torch.as_tensor(values)
     greatest = values.amax(dim=-1, keepdim=True)

@@ -78,7 +78,7 @@ def _differing(exact, other, z_min, z_max, low, high, rounding):
     """Number of z in range for which two multipliers give different results."""
     spans = []
     for (_, a), (_, b) in zip(
-        _steps(exact, low, high, rounding), _steps(other, low, high, rounding)
+        _steps(exact, low, high, rounding), _steps(other, low, high, rounding), strict=True
     ):
         start, end = max(min(a, b), z_min), min(max(a, b) - 1, z_max)
         if start <= end:
@@ -112,7 +112,7 @@ def search(m, *, z_min, z_max, bits=16, low=-128, high=127, rounding="half_even"
     Returns
     -------
     Requantiser
-        With ``differing == 0`` where an exact multiplier exists, else the nearest one of this width.
+        With ``differing == 0`` where an exact multiplier exists, else the nearest of this width.
     """
     m = Fraction(m)
     if m <= 0:

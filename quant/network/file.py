@@ -189,7 +189,9 @@ def load(folder):
         ))
         scale, width = entry.output_scale, entry.outputs
     if len(file.labels) != width:
-        raise NetworkError(f"{description}: labels must name {width} classes, not {len(file.labels)}")
+        raise NetworkError(
+            f"{description}: labels must name {width} classes, not {len(file.labels)}"
+        )
     affine = []
     for name in "input.offset", "input.gain":
         count = len(tensors[name]) if name in tensors and tensors[name].ndim == 1 else 0

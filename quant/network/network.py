@@ -38,7 +38,8 @@ class InputScaling:
 
     def encode(self, x):
         """Integer activations, int64 tensor (samples, features)."""
-        return torch.from_numpy(ACTIVATION.decode(ACTIVATION.encode(self.normalise(x) / self.scale)))
+        codes = ACTIVATION.encode(self.normalise(x) / self.scale)
+        return torch.from_numpy(ACTIVATION.decode(codes))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def _stages(model):
         raise UnsupportedModel("Model must begin with a QuantIdentity, which quantises the input")
     input_quantiser, rest = modules[0][1], modules[1:]
     stages = []
-    for position, (name, module) in enumerate(rest):
+    for name, module in rest:
         if isinstance(module, qnn.QuantLinear):
             if not isinstance(module.weight_quant.tensor_quant, GroupScaled):
                 raise UnsupportedModel(f"Module {name}: weight_quant must be Int4GroupWeight")
@@ -58,7 +58,8 @@ def _stages(model):
 
 
 def _scale(quantiser):
-    return float(quantiser.act_quant.scale().detach())
+    proxy = quantiser.act_quant
+    return float(proxy.scale().detach())  # pyright: ignore[reportCallIssue]
 
 
 def _set_scale(quantiser, scale):
@@ -91,10 +92,10 @@ def _linear(name, linear, *, scale, relu):
     )
 
 
-def _requantised(layer, scale, *, bits):
-    """The layer with the smallest multiplier for an output scale, see `search`."""
+def _search(layer, scale, *, bits):
+    """The smallest multiplier for an output scale, see `search`."""
     z_min, z_max = layer.accumulator_range
-    found = search(
+    return search(
         layer.accumulator_scale / Fraction(scale),
         z_min=z_min,
         z_max=z_max,
@@ -102,7 +103,6 @@ def _requantised(layer, scale, *, bits):
         low=0 if layer.relu else ACTIVATION.min,
         high=ACTIVATION.max,
     )
-    return replace(layer, output_scale=scale, requantiser=found)
 
 
 def _rounded(number, bits):
@@ -142,9 +142,10 @@ def settle(model, *, multiplier_bits=8):
             break
         bits = min(30, 52 - _sum_bits(stages))
         scale = _rounded(Fraction(_scale(activation)), bits)
-        for dyadic in _dyadic_neighbours(layer.accumulator_scale / Fraction(scale), multiplier_bits):
+        ratio = layer.accumulator_scale / Fraction(scale)
+        for dyadic in _dyadic_neighbours(ratio, multiplier_bits):
             candidate = _rounded(layer.accumulator_scale / dyadic, bits)
-            if not _requantised(layer, candidate, bits=multiplier_bits).requantiser.differing:
+            if not _search(layer, candidate, bits=multiplier_bits).differing:
                 scale = candidate
                 break
         _set_scale(activation, scale)
@@ -154,9 +155,9 @@ def settle(model, *, multiplier_bits=8):
 def _sum_bits(stages):
     """Width of the greatest sum of any layer, in accumulator units."""
     most = max(
-        linear.in_features * quantiser.group.element.min * ACTIVATION.min * quantiser.group.scale_max
+        linear.in_features * group.element.min * ACTIVATION.min * group.scale_max
         for _, linear, _ in stages
-        for quantiser in [linear.weight_quant.tensor_quant]
+        for group in [linear.weight_quant.tensor_quant.group]
     )
     return most.bit_length() + 1
 
@@ -167,8 +168,8 @@ def freeze(model, *, name, offset, gain, labels, multiplier_bits=16):
     Parameters
     ----------
     model : nn.Sequential
-        ``QuantIdentity, (QuantLinear, QuantReLU or QuantIdentity)…, QuantLinear`` with `Int8Act` and
-        `Int4GroupWeight`.
+        ``QuantIdentity, (QuantLinear, QuantReLU or QuantIdentity)…, QuantLinear`` with `Int8Act`
+        and `Int4GroupWeight`.
     offset, gain : float64 arrays
         Normalisation of the inputs, see `InputScaling`.
     multiplier_bits : int
@@ -186,7 +187,8 @@ def freeze(model, *, name, offset, gain, labels, multiplier_bits=16):
         layer = _linear(label, linear, scale=scale, relu=isinstance(activation, qnn.QuantReLU))
         if activation is not None:
             scale = _scale(activation)
-            layer = _requantised(layer, scale, bits=multiplier_bits)
+            found = _search(layer, scale, bits=multiplier_bits)
+            layer = replace(layer, output_scale=scale, requantiser=found)
         layers.append(layer)
     return IntegerNetwork(name, InputScaling(input_scale, offset, gain), layers, list(labels))
 

@@ -2,6 +2,7 @@
 """Multilayer perceptrons: float, and quantisation-aware with Brevitas."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import brevitas.nn as qnn
 import torch
@@ -38,7 +39,7 @@ class Recipe:
 def float_mlp(widths):
     """``widths[0]``-…-``widths[-1]`` perceptron with ReLU between the layers."""
     layers = []
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -46,7 +47,7 @@ def float_mlp(widths):
 def quantised_mlp(widths, *, group_size, scale_bits=8):
     """The same in Brevitas: 8-bit activations, 4-bit weights in groups with integer scales."""
     layers = [qnn.QuantIdentity(act_quant=Int8Act)]
-    for inputs, outputs in zip(widths, widths[1:]):
+    for inputs, outputs in pairwise(widths):
         linear = qnn.QuantLinear(
             inputs,
             outputs,

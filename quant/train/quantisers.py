@@ -16,8 +16,8 @@ __all__ = ["GroupScaled", "Int4GroupWeight", "Int8Act"]
 class GroupScaled(nn.Module):
     """Fake quantisation of a weight to `Group`, as a Brevitas ``tensor_quant``.
 
-    Gradients pass the rounding unchanged; the scales follow the largest magnitudes of the groups and
-    are constants to the gradient.
+    Gradients pass the rounding unchanged; the scales follow the largest magnitudes of the groups
+    and are constants to the gradient.
     """
 
     def __init__(self, group):
@@ -71,6 +71,6 @@ class Int4GroupWeight(ExtendedInjector):
 
 
 class Int8Act(Int8ActPerTensorFloat):
-    """8-bit signed activations, one learned scale per tensor, initialised over the first batches."""
+    """8-bit signed activations with one learned scale, initialised over the first batches."""
 
     collect_stats_steps = 30

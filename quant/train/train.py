@@ -26,7 +26,7 @@ class Trained:
 
 
 def normalisation(x, kind):
-    """Offset and gain for inputs: by the greatest magnitude, per-feature standard scores, or none."""
+    """Offset and gain of the inputs for one of `NORMALISATIONS`."""
     if kind == "max":
         return np.zeros(1), np.array([1 / max(np.abs(x).max(), 1e-30)])
     if kind == "standard":
@@ -72,7 +72,7 @@ def train(
             ("quantised", quantised, recipe.quantised_epochs, recipe.quantised_learning_rate),
         ):
             if model is quantised:
-                for source, target in zip(_linears(floating), _linears(quantised)):
+                for source, target in zip(_linears(floating), _linears(quantised), strict=True):
                     target.load_state_dict(source.state_dict(), strict=False)
             report = progress and (lambda *at, stage=stage: progress(stage, *at))
             fit(model, x, y, recipe=recipe, epochs=epochs, learning_rate=rate, progress=report)

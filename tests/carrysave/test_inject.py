@@ -4,23 +4,20 @@ import pytest
 from carrysave.errors import BadInput
 from carrysave.inject import inject
 
-LAYERS = "6×7 and 3×6 weights, groups of 4"
-
 
 def differences(before, after):
-    return [
-        (name, index)
-        for name in ("weights", "scales", "biases")
-        for index, (a, b) in enumerate(zip(getattr(before, name), getattr(after, name), strict=True))
-        if a != b
-    ]
+    found = []
+    for name in "weights", "scales", "biases":
+        pairs = zip(getattr(before, name), getattr(after, name), strict=True)
+        found += [(name, index) for index, (a, b) in enumerate(pairs) if a != b]
+    return found
 
 
 def test_places_follow_the_network(prepared, compared):
     """Each element's flip lands on the word that the compiler made from it."""
     program, network = prepared.program, prepared.subject.network
     columns, index, base = program.config.columns, 0, 0
-    for layer, descriptor in zip(network.layers, program.layers):
+    for layer, descriptor in zip(network.layers, program.layers, strict=True):
         for n in range(layer.outputs):
             for k in range(layer.inputs):
                 changed = inject(program, f"weight:{index}:0")
@@ -47,7 +44,9 @@ def test_scales_and_biases(prepared):
     assert changed.biases[where[1]] == int(network.layers[1].bias[1]) ^ 1
 
 
-@pytest.mark.parametrize("fault", ["weight", "weight:", "weight:x", "foo:1", "weight:1:9", "bias:-1"])
+@pytest.mark.parametrize(
+    "fault", ["weight", "weight:", "weight:x", "foo:1", "weight:1:9", "bias:-1"]
+)
 def test_wrong(prepared, fault):
     with pytest.raises(BadInput, match=r"^--inject: "):
         inject(prepared.program, fault)
