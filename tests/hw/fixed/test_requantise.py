@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+import random
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from amaranth.hdl import signed, unsigned
+from carrysave.hw.fixed import requantise as hw_requantise
+from carrysave.hw.fixed.requantise import Requantise
+from carrysave.quant.golden.requantise import requantise
+from carrysave.sim.batch import BatchSimulator
+
+from ..units import check, check_everywhere
+
+PARAMETERS = [  # width of the sums, multiplier bits, shifts, bits, lanes
+    (25, 16, (16,), 8, 1), (25, 16, (0,), 8, 2), (19, 1, (1, 7, 62), 8, 1), (32, 24, (30, 31), 8, 3),
+    (12, 8, (1, 7, 19, 20, 21), 4, 1), (32, 31, (62, 0, 40), 8, 1), (20, 16, (18, 17), 2, 2),
+    (30, 16, (20,), 16, 1), (10, 8, (3, 5, 3), 8, 1),
+]
+
+
+def stimulus(sums, multipliers, selects, shifts, *, bits=8):
+    """Transfers and values; ``sums`` is a list of lists by lane."""
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    inputs, expected = [], []
+    for k, (z, b, s) in enumerate(zip(sums, multipliers, selects, strict=True)):
+        inputs.append({"sums": z, "multiplier": b, "select": s, "tag": k % 2})
+        y = requantise(z, multiplier=b, shift=shifts[s], low=low, high=high).tolist()
+        expected.append({"values": y, "tag": k % 2})
+    return inputs, expected
+
+
+def near_steps(rng, *, width, multiplier, shift, bits):
+    """A sum at or next to a step of the result, within the width."""
+    step = Fraction(2 * rng.randint(-(1 << bits), 1 << bits) + 1, 2) * (1 << shift) / multiplier
+    z = round(step) + rng.randint(-1, 1)
+    return max(-(1 << width - 1), min(z, (1 << width - 1) - 1))
+
+
+def random_stimulus(width, multiplier_bits, shifts, bits, lanes, *, count, seed=0):
+    rng = random.Random(seed)
+    sums, multipliers, selects = [], [], []
+    for k in range(count):
+        select = k % len(shifts)
+        top = (1 << multiplier_bits) - 1
+        # Powers of two have ties, others hardly any.
+        b = rng.choice([0, top, 1 << rng.randrange(multiplier_bits), rng.randint(1, top)])
+        ends = -(1 << width - 1), (1 << width - 1) - 1
+        sums.append([
+            rng.choice([*ends, 0, -1, rng.randint(*ends)] + 5 * [
+                near_steps(rng, width=width, multiplier=b or 1, shift=shifts[select], bits=bits)])
+            for _ in range(lanes)
+        ])
+        multipliers.append(b)
+        selects.append(select)
+    return stimulus(sums, multipliers, selects, shifts, bits=bits)
+
+
+@pytest.mark.parametrize("width, multiplier_bits, shifts, bits, lanes", PARAMETERS, ids=str)
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_random_steps_and_extremes(width, multiplier_bits, shifts, bits, lanes, stall, compared):
+    inputs, expected = random_stimulus(width, multiplier_bits, shifts, bits, lanes, count=300)
+    unit = Requantise(
+        signed(width), multiplier_bits=multiplier_bits, shifts=shifts, bits=bits, lanes=lanes)
+    cycles = check(unit, inputs, expected, stall=stall)
+    if not stall:
+        assert cycles == list(range(unit.latency, unit.latency + len(inputs)))
+    compared(lanes * len(expected))
+
+
+@pytest.mark.parametrize("width, multiplier_bits", [(1, 1), (2, 1), (3, 3), (5, 2)])
+def test_every_sum_multiplier_and_shift(width, multiplier_bits, compared):
+    """Shifts from none to more than the product has bits."""
+    shifts = range(width + multiplier_bits + 3)
+    cases = [
+        ([z], b, s) for s in range(len(shifts)) for b in range(1 << multiplier_bits)
+        for z in range(-(1 << width - 1), 1 << width - 1)
+    ]
+    inputs, expected = stimulus(*zip(*cases, strict=True), shifts, bits=3)
+    unit = Requantise(signed(width), multiplier_bits=multiplier_bits, shifts=shifts, bits=3)
+    check(unit, inputs, expected)
+    compared(len(expected))
+
+
+def test_every_sum_and_multiplier_of_8_bits(compared):
+    shifts = (0, 1, 7, 4, 12, 15, 16, 62)
+    unit = Requantise(signed(8), multiplier_bits=8, shifts=shifts, lanes=2)
+    z, b, s = (x.reshape(-1) for x in np.mgrid[-128:128, 0:256, 0:len(shifts)])
+    sums = np.stack([z, -1 - z], axis=1)
+    run = BatchSimulator(unit).run(
+        {"sums": sums, "multiplier": b, "select": s, "tag": z & 1}, outputs=len(z))
+    # The golden function takes one multiplier and shift; these are products already.
+    products = torch.from_numpy(sums * b[:, None])
+    for select, shift in enumerate(shifts):
+        mine = s == select
+        expected = requantise(products[mine], multiplier=1, shift=shift)
+        assert (run.outputs["values"][mine] == expected.numpy()).all()
+    assert (run.outputs["tag"] == z & 1).all()
+    assert (run.cycles == np.arange(len(z)) + unit.latency).all()
+    inputs, expected = random_stimulus(8, 8, shifts, 8, 2, count=200)
+    assert check_everywhere(unit, inputs, expected) == list(range(2, 202))
+    compared(2 * len(z) + 2 * len(expected))
+
+
+def test_ties_go_to_even(compared):
+    sums = [[z] for z in range(-8, 8)]
+    inputs, expected = stimulus(sums, [1] * 16, [0] * 16, (1,))
+    assert [value for out in expected for value in out["values"]] == [
+        -4, -4, -3, -2, -2, -2, -1, 0, 0, 0, 1, 2, 2, 2, 3, 4]
+    check(Requantise(signed(4), multiplier_bits=1, shifts=(1,)), inputs, expected)
+    compared(16)
+
+
+def half_up(product, shift):
+    return (product + (1 << shift >> 1)) >> shift
+
+
+def toward_minus_infinity(product, shift):
+    return product >> shift
+
+
+@pytest.mark.parametrize("wrong", [half_up, toward_minus_infinity])
+def test_a_wrong_rounding_is_found(wrong, monkeypatch):
+    inputs, expected = random_stimulus(25, 16, (16, 12), 8, 1, count=300)
+    monkeypatch.setattr(hw_requantise, "_round", wrong)
+    with pytest.raises(AssertionError, match=r"^\d+ of 300 differ; output "):
+        check(Requantise(signed(25), shifts=(16, 12)), inputs, expected)
+
+
+def test_a_wrong_shift_or_width_is_found():
+    inputs, expected = random_stimulus(25, 16, (16, 12), 8, 1, count=300)
+    with pytest.raises(AssertionError, match=r"^\d+ of 300 differ; output "):
+        check(Requantise(signed(25), shifts=(16, 13)), inputs, expected)
+    unit = Requantise(signed(25), shifts=(16, 12))
+    unit.bits = 7
+    with pytest.raises(AssertionError, match=r"^\d+ of 300 differ; output "):
+        check(unit, inputs, expected)
+
+
+@pytest.mark.parametrize("args, kwargs, message", [
+    ((unsigned(8),), {}, "Sum shape must be signed, not unsigned(8)"),
+    ((signed(8),), {"multiplier_bits": 0}, "Multiplier bits must be 1 to 32, not 0"),
+    ((signed(8),), {"multiplier_bits": 33}, "Multiplier bits must be 1 to 32, not 33"),
+    ((signed(8),), {"multiplier_bits": 8.0}, "Multiplier bits must be 1 to 32, not 8.0"),
+    ((signed(8),), {"shifts": ()}, "Shifts must be integers from 0 to 62, not ()"),
+    ((signed(8),), {"shifts": [3, 63]}, "Shifts must be integers from 0 to 62, not (3, 63)"),
+    ((signed(8),), {"shifts": (-1,)}, "Shifts must be integers from 0 to 62, not (-1,)"),
+    ((signed(8),), {"shifts": (1.5,)}, "Shifts must be integers from 0 to 62, not (1.5,)"),
+])
+def test_parameters_wrong(args, kwargs, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Requantise(*args, **kwargs)
