@@ -257,7 +257,7 @@ BAD = [  # name, bytes, status
 
 
 @pytest.mark.parametrize("data, status", [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-@pytest.mark.parametrize("gap", [0, TIMEOUT - 2])
+@pytest.mark.parametrize("gap", [0, TIMEOUT])
 def test_bad_frame_gets_one_answer(bench, data, status, gap, compared):
     async def script(b):
         await b.send(data if gap == 0 else data[:30], gap=gap)
