@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the generated parts of the README; with ``--check``, only say whether they are current."""
+"""Write the generated parts of the README.
 
+The configuration comes from its declaration, the measured numbers from ``reports/digits.json``.
+``--measured`` first makes that file anew from ``build/digits`` (after ``make demo``); ``--check``
+only says whether the README is current.
+"""
+
+import json
 import re
 import sys
 from pathlib import Path
@@ -9,8 +15,9 @@ from pydantic import BaseModel
 
 from carrysave.config import Config
 
-README = Path(__file__).parents[1] / "README.md"
-PART = r"(<!-- generated: configuration \(scripts/readme.py\) -->\n).*?(<!-- /generated -->)"
+ROOT = Path(__file__).parents[1]
+README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
+KEPT = ("name", "identity", "tools", "accuracy", "network", "engine", "cycles", "boards", "ledger")
 
 
 def shown(value):
@@ -31,12 +38,85 @@ def rows(model, section=""):
             yield f"| `{section}{name}` | {default} | {field.description} |\n"
 
 
+def configuration():
+    return "".join(["| key | default | meaning |\n|---|---|---|\n", *rows(Config)])
+
+
+def ledger(report):
+    lines = ["| arrow | method | compared | mismatches | status |\n|---|---|---:|---:|---|\n"]
+    for arrow in report["ledger"]["arrows"]:
+        on = f", {arrow['on']}" if arrow["on"] else ""
+        ran = arrow["status"] != "not run"
+        counts = [f"{arrow[key]:,}" if ran else "" for key in ("compared", "mismatches")]
+        lines.append(
+            f"| {arrow['from']} → {arrow['to']} | {arrow['method']}{on} | {counts[0]} "
+            f"| {counts[1]} | {arrow['status']} |\n"
+        )
+    return "".join(lines)
+
+
+def measured(report):
+    score, cycles = report["accuracy"], report["cycles"]
+    lines = [
+        f"Accuracy on {score['samples']} held-out digits: float {100 * score['float']:.2f} %, "
+        f"Brevitas {100 * score['trained']:.2f} %, integer network {100 * score['integer']:.2f} "
+        f"%.\n\n{report['engine']['rows']} × {report['engine']['columns']} MixPE elements take "
+        f"{cycles['total']} cycles for {cycles['vectors']} images, loading and reading included: "
+        f"{cycles['macs_per_cycle']:.2f} useful MACs per cycle of {cycles['peak_macs_per_cycle']}."
+        "\n\n| layer | cycles: prepare | MAC | stall | drain | array busy, first to last MAC |\n"
+        "|---|---:|---:|---:|---:|---:|\n"
+    ]
+    for layer in cycles["layers"]:
+        lines.append(
+            f"| {layer['name']} | {layer['prepare']} | {layer['macs']} | {layer['stalls']} "
+            f"| {layer['drain']} | {100 * layer['utilisation']:.1f} % |\n"
+        )
+    names = sorted({name for board in report["boards"] for name in board["resources"]})
+    heads = "".join(f" {name} |" for name in names)
+    lines.append(
+        f"\n| board | clock, MHz | Fmax, MHz |{heads} inferences/s |\n"
+        f"|---|---:|---:|{'---:|' * len(names)}---:|\n"
+    )
+    for board in report["boards"]:
+        used = [board["resources"].get(name) for name in names]
+        cells = "".join(
+            f" {value['used']} of {value['available']} |" if value else " – |" for value in used
+        )
+        lines.append(
+            f"| {board['title']} | {board['clock_mhz']:g} | {board['fmax_mhz']:.1f} |{cells} "
+            f"{board['inferences_per_second']:,.0f} |\n"
+        )
+    return "".join(lines)
+
+
+def refresh():
+    """Make ``reports/digits.json`` of the last demo."""
+    source = ROOT / "build" / "digits" / "evidence.json"
+    if not source.exists():
+        raise SystemExit(f"{source} is not there: run make demo first")
+    evidence = json.loads(source.read_text(encoding="utf-8"))
+    report = {key: evidence[key] for key in KEPT}
+    for arrow in report["ledger"]["arrows"]:
+        del arrow["seconds"]
+        arrow["detail"].pop("reused", None)
+    REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
 def main():
-    table = "".join(["| key | default | meaning |\n|---|---|---|\n", *rows(Config)])
-    before = README.read_text(encoding="utf-8")
-    after, count = re.subn(PART, lambda marks: marks[1] + table + marks[2], before, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit("README.md: the marks of the generated configuration are gone")
+    if "--measured" in sys.argv[1:]:
+        refresh()
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    parts = {
+        "configuration": configuration(),
+        "ledger": ledger(report),
+        "measured": measured(report),
+    }
+    before = after = README.read_text(encoding="utf-8")
+    for name, text in parts.items():
+        part = rf"(<!-- generated: {name} \(scripts/readme.py\) -->\n).*?(<!-- /generated -->)"
+        after, count = re.subn(part, rf"\g<1>{text}\g<2>", after, flags=re.DOTALL)
+        if count != 1:
+            raise SystemExit(f"README.md: the marks of the generated {name} are gone")
     if "--check" not in sys.argv[1:]:
         README.write_text(after, encoding="utf-8")
     elif after != before:

@@ -52,14 +52,14 @@ def _stages(model):
         raise UnsupportedModel("Model must end with a QuantLinear, whose outputs are the logits")
     for quantiser in [input_quantiser] + [stage[2] for stage in stages[:-1]]:
         proxy = quantiser.act_quant
-        if float(proxy.bit_width()) != ACTIVATION.bits or not proxy.is_signed:
+        bits = float(proxy.bit_width())  # pyright: ignore[reportCallIssue]
+        if bits != ACTIVATION.bits or not proxy.is_signed:
             raise UnsupportedModel("Activations must be signed 8-bit integers, per tensor")
     return input_quantiser, stages
 
 
 def _scale(quantiser):
-    proxy = quantiser.act_quant
-    return float(proxy.scale().detach())  # pyright: ignore[reportCallIssue]
+    return float(quantiser.act_quant.scale().detach())
 
 
 def _set_scale(quantiser, scale):
