@@ -78,7 +78,7 @@ class EngineSection(_Section):
     rows: Annotated[int, Field(ge=1, le=64)] = Field(2, description="vectors computed at once")
     columns: Annotated[int, Field(ge=1, le=256)] = Field(8, description="outputs computed at once")
     drains: Count | None = Field(
-        None, description="scale units; default: the fewest with which the array does not wait"
+        None, description="scale units; default: the fewest with which the array hardly waits"
     )
     weight_words: Count | None = Field(
         None, description="capacity in words of one weight per column; default: what is needed"

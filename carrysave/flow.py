@@ -22,7 +22,7 @@ from .fpga.route import TimingError
 from .fpga.synthesis import ResourceError, synthesise
 from .fpga.tools import ToolError
 from .hw.engine.engine import Engine
-from .hw.engine.program import DoesNotFit, EngineConfig, compile_network
+from .hw.engine.program import DoesNotFit, EngineConfig, check_capacity, compile_network
 from .hw.engine.sequencer import Phase
 from .hw.io.accelerator import Accelerator
 from .hw.yosys import YosysError
@@ -113,9 +113,6 @@ def prepare(config, *, fault=None, progress=None):
     chosen = [boards.get(name) for name in config.build.boards]
     for board in chosen:
         divisor(config, board)
-    report("model")
-    subject = load_subject(config, progress=report)
-    report("compiling the network for the engine")
     try:
         engine_config = EngineConfig(
             **config.engine.model_dump(), multiplier_bits=24 if config.model.network else
@@ -123,11 +120,22 @@ def prepare(config, *, fault=None, progress=None):
         )
     except ValueError as error:
         raise BadInput(f"engine.{error}") from None
+
+    def fits(shapes):
+        check_capacity(shapes, engine_config)
+        for board in chosen:
+            try:
+                check_capacity(shapes, engine_config, bram_bits=board.bram_bits)
+            except DoesNotFit as error:
+                raise BadInput(f"board {board.name}: {error}") from None
+
     try:
+        report("model")
+        subject = load_subject(config, fits=fits, progress=report)
+        report("compiling the network for the engine")
         clean = compile_network(subject.network, engine_config)
     except DoesNotFit as error:
         raise BadInput(f"engine: {error}") from None
-    _check_memory(clean, chosen)
     program = inject(clean, fault) if fault else clean
     prepared = Prepared(config, subject, program, Engine(program), clean)
     for board in chosen:
@@ -136,23 +144,6 @@ def prepare(config, *, fault=None, progress=None):
         except ValueError as error:
             raise BadInput(f"engine: {error}") from None
     return prepared
-
-
-def _check_memory(program, chosen):
-    """Block RAM of each board against the network, layer by layer."""
-    for board in chosen:
-        available, used, c = board.bram_bits, 0, program.config
-        for layer in program.layers:
-            groups = -(-layer.inputs // layer.group)
-            used += layer.tiles * c.columns * (
-                layer.inputs * 4 + groups * program.scale_bits + program.sum_shape.width
-            )
-            if used > available:
-                raise BadInput(
-                    f"layer {layer.name} ({layer.inputs} to {layer.outputs}) does not fit "
-                    f"{board.name}: weights, scales and biases up to and with it take {used} bits, "
-                    f"the board's block RAM has {available}"
-                )
 
 
 def verify(prepared, *, netlists=True, progress=None, synthesised=None):

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import warnings
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.torch import load, save
 from . import quant
 from .errors import BadInput
 from .fpga.cache import cached, digest
+from .hw.engine.program import LayerShape
 from .quant.data import Data, DataError
 from .quant.data import load as load_data
 from .quant.network import IntegerNetwork, NetworkError
@@ -58,12 +60,14 @@ def _data_digest(data):
     return digest(b"".join(digest(np.ascontiguousarray(a).tobytes()).encode() for a in arrays))
 
 
-def load_subject(config, *, progress=None):
+def load_subject(config, *, fits=None, progress=None):
     """Data, and a network trained (or taken from the cache) or loaded.
 
     Parameters
     ----------
     config : Config
+    fits : callable(shapes), optional
+        Called with a list of `LayerShape` before anything is trained; may refuse.
     progress : callable(line), optional
 
     Returns
@@ -78,11 +82,16 @@ def load_subject(config, *, progress=None):
     except DataError as error:
         raise BadInput(f"data.source: {error}") from None
     if config.model.network is not None:
-        return _given(config, data)
+        return _given(config, data, fits)
 
     keys = Recipe.__dataclass_fields__
     recipe = Recipe(**{key: value for key, value in config.train if key in keys})
     widths = [data.features, *config.model.hidden, data.classes]
+    if fits:
+        fits([
+            LayerShape(f"fc{index + 1}", inputs, outputs, config.quantise.group)
+            for index, (inputs, outputs) in enumerate(pairwise(widths))
+        ])
     packages = ("torch", "brevitas", "numpy", "scikit-learn")
     inputs = {
         "data": _data_digest(data),
@@ -129,7 +138,7 @@ def load_subject(config, *, progress=None):
     return Subject(data, load_network(folder), trained, score)
 
 
-def _given(config, data):
+def _given(config, data, fits):
     """The network that the configuration names."""
     try:
         network = load_network(config.model.network)
@@ -140,6 +149,8 @@ def _given(config, data):
             f"model.network: {config.model.network} maps {network.inputs} inputs to "
             f"{network.outputs} classes; the data have {data.features} and {data.classes}"
         )
+    if fits:
+        fits([LayerShape(la.name, la.inputs, la.outputs, la.group.size) for la in network.layers])
     return Subject(data, network, None, None)
 
 

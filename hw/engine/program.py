@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiler: integer network to program and memory images, and the cycles they take."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 from amaranth import Shape, signed
 
@@ -15,7 +16,9 @@ __all__ = [
     "EngineConfig",
     "LayerCycles",
     "LayerProgram",
+    "LayerShape",
     "Program",
+    "check_capacity",
     "compile_network",
 ]
 
@@ -37,7 +40,7 @@ class EngineConfig:
         Elements: vectors computed at once, outputs computed at once.
     drains : int or None
         Scale units, each shared by the rows / drains * columns sums of a chain; None: the fewest
-        with which no group of the network waits.
+        with which the array of this network hardly waits.
     weight_words, scale_words, bias_words, activation_words : int or None
         Capacities, in words of `Program`; None: as much as the network needs.
     multiplier_bits : int
@@ -231,6 +234,59 @@ def _image(layer, columns):
     return tiles, words, factors, biases
 
 
+class LayerShape(NamedTuple):
+    """What decides whether a layer fits."""
+
+    name: str
+    inputs: int
+    outputs: int
+    group: int
+
+    def tiles(self, columns):
+        return -(-self.outputs // columns)
+
+    def words(self, columns):
+        """Words of weights, of scales and of biases."""
+        tiles, groups = self.tiles(columns), -(-self.inputs // self.group)
+        return tiles * self.inputs, tiles * columns * groups, tiles * columns
+
+
+def check_capacity(shapes, config, *, bram_bits=None):
+    """Raise `DoesNotFit` for the first layer that exceeds an engine, or so much block RAM.
+
+    Parameters
+    ----------
+    shapes : list of LayerShape
+    config : EngineConfig
+    bram_bits : int, optional
+        For weights and scales; biases are narrow and may be kept elsewhere.
+    """
+    columns, totals, bits = config.columns, (0, 0, 0), 0
+    for layer in shapes:
+        words = layer.words(columns)
+        totals = tuple(total + count for total, count in zip(totals, words, strict=True))
+        hidden = layer is not shapes[-1]
+        buffer = max(layer.inputs, layer.tiles(columns) * columns if hidden else 0)
+        where = f"Layer {layer.name} ({layer.inputs} to {layer.outputs})"
+        for name, count, capacity in zip(
+            ("weight_words", "scale_words", "bias_words", "activation_words"),
+            (*totals, buffer),
+            (config.weight_words, config.scale_words, config.bias_words, config.activation_words),
+            strict=True,
+        ):
+            if capacity is not None and count > capacity:
+                raise DoesNotFit(
+                    f"{where}: needs {count} {name}, up to and with this layer; "
+                    f"the engine has {capacity}"
+                )
+        bits += words[0] * columns * 4 + words[1] * 8
+        if bram_bits is not None and bits > bram_bits:
+            raise DoesNotFit(
+                f"{where}: weights and scales up to and with this layer take {bits} bits; "
+                f"there are {bram_bits} bits of block RAM"
+            )
+
+
 def compile_network(network, config):
     """Program and memory images of an integer network for an engine.
 
@@ -249,7 +305,10 @@ def compile_network(network, config):
     DoesNotFit
         A layer exceeds a capacity or a width of the engine.
     """
-    layers, weights, scales, biases, needed = [], [], [], [], []
+    check_capacity(
+        [LayerShape(la.name, la.inputs, la.outputs, la.group.size) for la in network.layers], config
+    )
+    layers, weights, scales, biases, greatest = [], [], [], [], 0
     for layer in network.layers:
         tiles, words, factors, bias = _image(layer, config.columns)
         weights, scales, biases = weights + words, scales + factors, biases + bias
@@ -260,19 +319,13 @@ def compile_network(network, config):
                 f"{requantiser.multiplier.bit_length()} bits, multiplier_bits allows "
                 f"{config.multiplier_bits}"
             )
-        hidden = layer is not network.layers[-1]
-        buffers = max(layer.inputs, tiles * config.columns if hidden else 0)
-        for name, word, capacity in (
-            ("weight_words", len(weights), config.weight_words),
-            ("scale_words", len(scales), config.scale_words),
-            ("bias_words", len(biases), config.bias_words),
-            ("activation_words", buffers, config.activation_words),
-        ):
-            if capacity is not None and word > capacity:
-                raise DoesNotFit(
-                    f"Layer {layer.name} ({layer.inputs} to {layer.outputs}): needs {word} "
-                    f"{name}, up to and with this layer; the engine has {capacity}"
-                )
+        bound = layer.inputs * _WORST_PRODUCT * layer.group.scale_max + max(map(abs, bias))
+        if bound.bit_length() + 1 > 32:
+            raise DoesNotFit(
+                f"Layer {layer.name} ({layer.inputs} to {layer.outputs}): its accumulator needs "
+                f"{bound.bit_length() + 1} bits; the engine has at most 32"
+            )
+        greatest = max(greatest, bound)
         layers.append(LayerProgram(
             name=layer.name,
             inputs=layer.inputs,
@@ -283,31 +336,27 @@ def compile_network(network, config):
             shift=requantiser.shift if requantiser else 0,
             relu=layer.relu,
         ))
-        scale_bits = max(layer.group.scale_bits for layer in network.layers)
-        ends = layer.inputs * _WORST_PRODUCT * layer.group.scale_max
-        needed.append(max(ends + max(bias), ends - min(bias)))
-        width = needed[-1].bit_length() + 1
-        if width > 32:
-            raise DoesNotFit(
-                f"Layer {layer.name} ({layer.inputs} to {layer.outputs}): its accumulator needs "
-                f"{width} bits; the engine has at most 32"
-            )
-    drains = config.drains
-    if drains is None:
-        shortest = min(
-            min(layer.group, layer.inputs % layer.group or layer.group) for layer in layers
-        )
-        divisors = [d for d in range(1, config.rows + 1) if config.rows % d == 0]
-        fitting = [d for d in divisors if config.rows // d * config.columns <= shortest]
-        drains = (fitting or divisors[-1:])[0]
-    return Program(
+    program = Program(
         config=config,
         layers=layers,
-        drains=drains,
+        drains=config.drains or 1,
         weights=weights,
         scales=scales,
         biases=biases,
-        scale_bits=scale_bits,
-        sum_shape=signed(max(needed).bit_length() + 1),
+        scale_bits=max(layer.group.scale_bits for layer in network.layers),
+        sum_shape=signed(greatest.bit_length() + 1),
         identity=network.identity,
+    )
+    return program if config.drains else _with_drains(program)
+
+
+def _with_drains(program):
+    """The fewest drain chains that cost at most a twentieth of the cycles of the fastest number."""
+    rows = program.config.rows
+    choices = [replace(program, drains=d) for d in range(1, rows + 1) if rows % d == 0]
+    cycles = [sum(entry.macs + entry.stalls for entry in choice.cycles()) for choice in choices]
+    return next(
+        choice
+        for choice, count in zip(choices, cycles, strict=True)
+        if 20 * count <= 21 * min(cycles)
     )
