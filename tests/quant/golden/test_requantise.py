@@ -46,12 +46,12 @@ def test_wide_products(rounding, compared):
 
 @pytest.mark.parametrize("rounding", ROUND)
 @pytest.mark.parametrize("shift", [1, 2, 3, 40, 62])
-def test_every_tie(rounding, shift, compared):
-    odd = [k for k in range(-41, 42, 2) if abs(k) << (shift - 1) < 1 << 63]
-    ties = [k << (shift - 1) for k in odd]
-    found = round_shift(torch.tensor(ties), shift, rounding=rounding)
-    assert found.tolist() == [ROUND[rounding](Fraction(k, 2)) for k in odd]
-    compared(len(ties))
+def test_at_and_beside_every_tie(rounding, shift, compared):
+    odd = [k for k in range(-41, 42, 2) if abs(k) << (shift - 1) < 1 << 62]
+    values = [(k << (shift - 1)) + beside for k in odd for beside in (-1, 0, 1)]
+    found = round_shift(torch.tensor(values), shift, rounding=rounding)
+    assert found.tolist() == [ROUND[rounding](Fraction(value, 1 << shift)) for value in values]
+    compared(len(values))
 
 
 def test_half_even_is_torch_round(compared):
