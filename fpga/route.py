@@ -82,7 +82,8 @@ def timing(report):
 
 def worst_path(report):
     """The slowest path from clock to clock of a report of nextpnr, in lines to read."""
-    paths = [path for path in report["critical_paths"] if "<async>" not in (path["from"], path["to"])]
+    paths = [path for path in report["critical_paths"]
+             if "<async>" not in (path["from"], path["to"])]
     path = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]), default=None)
     if path is None:
         return []

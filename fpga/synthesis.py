@@ -3,7 +3,7 @@
 
 import dataclasses
 import importlib.metadata
-import importlib.util
+import importlib.resources
 import json
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def wrapper(board):
 
 def cell_models(family):
     """Files with the models of a family's cells, and the macros that they want."""
-    share = Path(importlib.util.find_spec("pyosys").origin).parent / "share"
+    share = Path(str(importlib.resources.files("pyosys"))) / "share"
     if family is boards.ICE40:
         return (share / "ice40/cells_sim.v", CELLS / "luts.v"), ("NO_ICE40_DEFAULT_ASSIGNMENTS",)
     lattice = share / "lattice"

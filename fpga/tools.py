@@ -36,6 +36,7 @@ def entry_point(tool):
 def tool_version(tool):
     """Name and version of the Python package that a tool comes from."""
     package = entry_point(tool).dist
+    assert package is not None  # It was found among the installed packages.
     return package.name, package.version
 
 

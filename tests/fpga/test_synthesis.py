@@ -5,9 +5,10 @@ import random
 
 import numpy as np
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from carrysave.fpga import boards
 from carrysave.fpga.cache import digest
@@ -95,7 +96,7 @@ def test_lut_table_equals_yosys_model(tmp_path, family, cell, init, pins, output
     models, defines = cell_models(family)
     for path in models:
         (tmp_path / f"model_{path.stem}.v").write_bytes(path.read_bytes())
-    read = [f"read_verilog {' '.join('-D' + name for name in defines)} model_{path.stem}.v"
+    read = [f"read_verilog -defer {' '.join('-D' + name for name in defines)} model_{path.stem}.v"
             for path in models if path.stem in ("cells_sim", "common_sim", "luts")]
     log = run_yosys([*read, "read_verilog luts.v", "hierarchy -top top", "proc", "flatten", "opt",
                      "sat -verify -prove a b -show i"], cwd=tmp_path)
@@ -103,10 +104,18 @@ def test_lut_table_equals_yosys_model(tmp_path, family, cell, init, pins, output
 
 
 MEMORIES = [  # width, depth, granularity of writes, ports
-    (36, 512, 9, "two"), (36, 512, None, "rom"), (18, 1024, 9, "two"), (18, 1024, 9, "one"),
-    (9, 2048, None, "through"), (4, 4096, None, "one"), (2, 8192, None, "one"),
-    (1, 16384, None, "two"),
+    (36, 512, 9, "two"), (36, 512, None, "rom"), (18, 1024, 9, "one"), (9, 2048, None, "through"),
+    (4, 4096, None, "one"), (2, 8192, None, "one"), (1, 16384, None, "two"),
 ]
+
+
+SEED = 0x9E3779B97F4A7C15F39CC0605CEDC834
+
+
+def content(k):
+    """Initial content of memory ``k``."""
+    width, depth, *_ = MEMORIES[k]
+    return [(0x9E3779B97 * (n + k + 1)) % 2**width for n in range(depth)]
 
 
 class Memories(wiring.Component):
@@ -117,27 +126,26 @@ class Memories(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({"o": Out(stream.Signature(1)), "i": In(stream.Signature(1)),
+        super().__init__({"o": Out(stream.Signature(1)),
                           **{f"q{k}": Out(width) for k, (width, *_) in enumerate(MEMORIES)}})
 
     def elaborate(self, platform):
         m = Module()
-        state = Signal(128, init=0x9E3779B97F4A7C15F39CC0605CEDC834)
+        state = Signal(128, init=SEED)
         m.d.sync += state.eq((state.rotate_right(37) * 5 + 0x1234567) ^ (state >> 3))
-        m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(1)]
+        m.d.comb += self.o.valid.eq(1)
         for k, (width, depth, granularity, ports) in enumerate(MEMORIES):
             noise = Signal(128, name=f"noise_{k}")
             m.d.comb += noise.eq(state.rotate_right(23 * k % 128))
             m.submodules[f"memory_{k}"] = block = memory.Memory(
-                shape=width, depth=depth, attrs={"ram_style": "block"},
-                init=[(0x9E3779B97 * (n + k + 1)) % 2**width for n in range(depth)])
+                shape=width, depth=depth, init=content(k), attrs={"ram_style": "block"})
             write = None if ports == "rom" else block.write_port(granularity=granularity)
             read = block.read_port(transparent_for=(write,) if ports == "through" else ())
             m.d.comb += [
                 # Every other access to the first few words.
                 read.addr.eq(Mux(noise[0], noise[2:16], noise[2:5])),
                 read.en.eq(noise[1]),
-                self[f"q{k}"].eq(read.data),
+                getattr(self, f"q{k}").eq(read.data),
             ]
             if write is not None:
                 m.d.comb += [write.en.eq(noise[33:37]), write.data.eq(noise[40:76])]
@@ -145,27 +153,55 @@ class Memories(wiring.Component):
                     Mux(noise[17], noise[18:32], noise[18:21]) if ports == "two" else read.addr)
         return m
 
-    def __getitem__(self, name):
-        return getattr(self, name)
+
+def memories(cycles):
+    """Read data of every memory of :class:`Memories` in each cycle after a reset of one cycle."""
+    def rotate(value, amount):
+        return (value >> amount | value << 128 - amount) % 2**128
+
+    def bits(value, start, stop):
+        return (value >> start) % 2**(stop - start)
+
+    words = [content(k) for k in range(len(MEMORIES))]
+    outputs, trace, state = [0] * len(MEMORIES), [], SEED
+    for cycle in range(-1, cycles):
+        if cycle >= 0:
+            trace.append(list(outputs))
+        for k, (width, depth, granularity, ports) in enumerate(MEMORIES):
+            noise = rotate(state, 23 * k % 128)
+            source = bits(noise, 2, 16 if noise & 1 else 5) % depth
+            target = bits(noise, 18, 32 if noise >> 17 & 1 else 21) % depth
+            target = target if ports == "two" else source
+            old, read = words[k][target], words[k][source]
+            if ports != "rom":
+                step = granularity or width
+                mask = sum((2**step - 1) << step * lane for lane in range(width // step)
+                           if noise >> 33 + lane & 1)
+                words[k][target] = old & ~mask | bits(noise, 40, 76) & mask
+            if noise >> 1 & 1:
+                outputs[k] = words[k][source] if ports == "through" else read
+        if cycle >= 0:
+            state = ((rotate(state, 37) * 5 + 0x1234567) ^ (state >> 3)) % 2**128
+    return np.array(trace).T
 
 
 def test_ecp5_block_ram_model_under_random_access(tmp_path, compared):
-    rtl = from_component(Memories(), name="memories")
-    (tmp_path / "rtl.v").write_text(rtl.sources["memories.v"])
-    run_yosys(["read_verilog rtl.v", "synth_ecp5 -nodsp -top memories", "splitnets",
-               "opt_clean -purge", "tee -q -o stat.txt stat", "write_verilog -noattr netlist.v"],
-              cwd=tmp_path)
+    ports = tuple(Port(name, width, "output") for name, width in (
+        ("o__valid", 1), ("o__payload", 1),
+        *((f"q{k}", width) for k, (width, *_) in enumerate(MEMORIES))))
+    (tmp_path / "rtl.il").write_text(rtlil.convert(Memories(), name="memories"))
+    run_yosys(["read_rtlil rtl.il", "synth_ecp5 -nodsp -top memories",
+               "tee -q -o stat.txt stat", "splitnets", "opt_clean -purge",
+               "chtype -set LUT4_TABLE t:LUT4", "write_verilog -noattr netlist.v"], cwd=tmp_path)
     assert "DP16KD" in (tmp_path / "stat.txt").read_text()
     models, defines = cell_models(boards.ECP5)
-    netlist = dataclasses.replace(
-        rtl, defines=defines, sources={
-            "netlist.v": (tmp_path / "netlist.v").read_text(),
-            **{path.with_suffix(".v").name: path.read_text() for path in models}})
-    names = [f"q{k}" for k in range(len(MEMORIES))]
-    expected, found = (
-        BatchSimulator(simulated).run([], outputs=20_000, record=names).records
-        for simulated in (rtl, netlist))
-    for name, memory_ in zip(names, MEMORIES, strict=True):
-        assert np.array_equal(expected[name], found[name]), memory_
-        assert len(np.unique(expected[name])) >= min(2**memory_[0], 400), memory_
-        compared(len(found[name]))
+    netlist = Design(
+        top="memories", clock="clk", reset="rst", ports=ports, defines=defines,
+        sources={"netlist.v": (tmp_path / "netlist.v").read_text(),
+                 **{path.with_suffix(".v").name: path.read_text() for path in models}})
+    found = BatchSimulator(netlist).run(
+        [], outputs=20_000, record=[port.name for port in ports]).records
+    for k, expected in enumerate(memories(20_000)):
+        assert np.array_equal(expected, found[f"q{k}"]), MEMORIES[k]
+        assert len(np.unique(expected)) >= min(2**MEMORIES[k][0], 400), MEMORIES[k]
+        compared(len(expected))
