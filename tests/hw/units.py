@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from amaranth.back import rtlil
+
 from carrysave.sim import bench, cocotb_run
 from carrysave.sim.batch import BatchSimulator
 from carrysave.sim.verilog import from_component
@@ -20,7 +21,7 @@ def payloads(outputs):
     if not isinstance(outputs, dict):
         return outputs.tolist()
     fields = [payloads(values) for values in outputs.values()]
-    return [dict(zip(outputs, values)) for values in zip(*fields, strict=True)]
+    return [dict(zip(outputs, values, strict=True)) for values in zip(*fields, strict=True)]
 
 
 def check(unit, inputs, expected, **kwargs):
@@ -69,7 +70,7 @@ def check_everywhere(unit, inputs, expected, *, resets=(0, 1, 2, 3, 7, 25)):
         run = simulator.run(inputs, outputs=count, extra=EXTRA, seed=3, **kwargs)
         return list(zip(run.cycles.tolist(), payloads(run.outputs), strict=True))
 
-    free = None
+    free = []
     for stall_i, stall_o in STALLS:
         stalls = {"stall_i": stall_i, "stall_o": stall_o}
         cycles = check(unit, inputs, expected, seed=3, **stalls)

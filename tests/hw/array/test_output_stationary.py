@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+
 from carrysave.hw.array.output_stationary import OutputStationaryArray
 from carrysave.hw.pe import mixpe as hw_mixpe
 from carrysave.hw.post.group_scale import GroupScale

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from amaranth.hdl import signed, unsigned
+
 from carrysave.hw.fixed import requantise as hw_requantise
 from carrysave.hw.fixed.requantise import Requantise
 from carrysave.quant.golden.requantise import requantise
@@ -15,8 +16,9 @@ from carrysave.sim.batch import BatchSimulator
 from ..units import check, check_everywhere
 
 PARAMETERS = [  # width of the sums, multiplier bits, shifts, bits, lanes
-    (25, 16, (16,), 8, 1), (25, 16, (0,), 8, 2), (19, 1, (1, 7, 62), 8, 1), (32, 24, (30, 31), 8, 3),
-    (12, 8, (1, 7, 19, 20, 21), 4, 1), (32, 31, (62, 0, 40), 8, 1), (20, 16, (18, 17), 2, 2),
+    (25, 16, (16,), 8, 1), (25, 16, (0,), 8, 2), (19, 1, (1, 7, 62), 8, 1),
+    (32, 24, (30, 31), 8, 3), (12, 8, (1, 7, 19, 20, 21), 4, 1),
+    (32, 31, (62, 0, 40), 8, 1), (20, 16, (18, 17), 2, 2),
     (30, 16, (20,), 16, 1), (10, 8, (3, 5, 3), 8, 1),
 ]
 
@@ -78,7 +80,8 @@ def test_every_sum_multiplier_and_shift(width, multiplier_bits, compared):
         ([z], b, s) for s in range(len(shifts)) for b in range(1 << multiplier_bits)
         for z in range(-(1 << width - 1), 1 << width - 1)
     ]
-    inputs, expected = stimulus(*zip(*cases, strict=True), shifts, bits=3)
+    sums, multipliers, selects = zip(*cases, strict=True)
+    inputs, expected = stimulus(sums, multipliers, selects, shifts, bits=3)
     unit = Requantise(signed(width), multiplier_bits=multiplier_bits, shifts=shifts, bits=3)
     check(unit, inputs, expected)
     compared(len(expected))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from amaranth.hdl import Mux, Shape
+
 from carrysave.hw.pe import mixpe as hw_mixpe
 from carrysave.hw.pe.mixpe import MixPE
 from carrysave.hw.post.group_scale import GroupScale

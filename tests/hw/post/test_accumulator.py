@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 from amaranth.hdl import signed
+
 from carrysave.hw.pe.mixpe import MixPE
 from carrysave.hw.post.accumulator import Accumulator
 from carrysave.hw.post.group_scale import GroupScale
@@ -39,7 +40,8 @@ def stimulus(terms, biases):
 def random_terms(slots, lanes, count, *, seed=0, most=5):
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     terms = [
-        torch.randint(-(1 << 19), 1 << 19, (slots, lanes, rng.randint(1, most)), generator=generator)
+        torch.randint(-(1 << 19), 1 << 19, (slots, lanes, rng.randint(1, most)),
+                      generator=generator)
         for _ in range(count)
     ]
     biases = [
@@ -64,7 +66,7 @@ def test_random(slots, lanes, stall, compared):
 @pytest.mark.parametrize("k, group", [(784, 128), (64, 16), (130, 1), (33, 5)])
 @pytest.mark.parametrize("weight, activation", [(-8, -128), (7, -128), (-8, 127), (7, 127)])
 def test_worst_case_of_a_layer(k, group, weight, activation, compared):
-    """All K products extreme, greatest scale, bias of the same sign: exact in the computed width."""
+    """All K products extreme, greatest scale, bias of the same sign: exact in that width."""
     scale = GroupScale(MixPE(group).sum_shape)
     sizes = [min(group, k - start) for start in range(0, k, group)]
     term = torch.tensor([[[255 * size * weight * activation for size in sizes]]])

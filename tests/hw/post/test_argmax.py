@@ -5,6 +5,7 @@ import re
 
 import pytest
 from amaranth.hdl import signed, unsigned
+
 from carrysave.hw.post.argmax import ArgMax
 from carrysave.quant.golden.argmax import argmax
 
@@ -26,9 +27,9 @@ def random_vectors(length, count, *, low, high, seed=0):
     rng = random.Random(seed)
     vectors = []
     for k in range(count):
-        few = [rng.randint(low, high) for _ in range(2)]
-        pick = (lambda: rng.choice(few)) if k % 2 else (lambda: rng.randint(low, high))
-        vectors.append([pick() for _ in range(rng.randint(1, length) if k % 3 else length)])
+        size = rng.randint(1, length) if k % 3 else length
+        values = [rng.randint(low, high) for _ in range(size)]
+        vectors.append(rng.choices(values[:2], k=size) if k % 2 else values)
     return vectors
 
 

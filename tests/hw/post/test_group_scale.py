@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
+
 from carrysave.hw.pe.mixpe import MixPE
 from carrysave.hw.post.group_scale import GroupScale
 from carrysave.quant.golden.group_scale import group_scale

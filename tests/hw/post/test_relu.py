@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 import torch
+
 from carrysave.hw.post.relu import ReLU
 from carrysave.quant.golden.relu import relu
 from carrysave.sim.batch import BatchSimulator
@@ -19,7 +20,9 @@ def stimulus(bits, lanes):
     enable = np.repeat([1, 0], count)
     expected = torch.where(torch.from_numpy(enable[:, None] == 1), relu(values),
                            torch.from_numpy(values))
-    inputs = [{"values": v, "enable": e} for v, e in zip(values.tolist(), enable.tolist())]
+    inputs = [
+        {"values": v, "enable": e} for v, e in zip(values.tolist(), enable.tolist(), strict=True)
+    ]
     return inputs, expected.tolist()
 
 
