@@ -50,7 +50,7 @@ class QuantiseSection(_Section):
         16, description="weights that share one 8-bit scale"
     )
     multiplier_bits: Annotated[int, Field(ge=2, le=24)] = Field(
-        8, description="width of the requantisation multipliers"
+        8, description="width of requantisation multipliers; more where none of that width is exact"
     )
 
 

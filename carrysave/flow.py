@@ -114,10 +114,7 @@ def prepare(config, *, fault=None, progress=None):
     for board in chosen:
         divisor(config, board)
     try:
-        engine_config = EngineConfig(
-            **config.engine.model_dump(), multiplier_bits=24 if config.model.network else
-            config.quantise.multiplier_bits,
-        )
+        engine_config = EngineConfig(**config.engine.model_dump(), multiplier_bits=32)
     except ValueError as error:
         raise BadInput(f"engine.{error}") from None
 

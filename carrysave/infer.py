@@ -5,13 +5,13 @@ import contextlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from .errors import BadInput
 from .fpga import boards
 from .fpga.host import Board, BoardError
+from .quant.data import DataError, read_npz
 from .sim.board import SimulatedBoard
 
 __all__ = ["Answers", "infer", "read_inputs"]
@@ -37,15 +37,10 @@ class Answers:
 def read_inputs(path, network):
     """Inputs and labels (or None) of an ``.npz`` file with ``x`` and perhaps ``y``."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if "x" not in arrays.files:
-                raise BadInput(f"--input: {path} must hold an array x; it has {arrays.files}")
-            x = arrays["x"]
-            y = arrays["y"] if "y" in arrays.files else None
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
-        raise BadInput(
-            f"--input: {path} is not an .npz file of plain arrays: {str(error).splitlines()[0]}"
-        ) from None
+        arrays = read_npz(path, need=("x",), may=("y",))
+    except DataError as error:
+        raise BadInput(f"--input: {error}") from None
+    x, y = arrays["x"], arrays.get("y")
     features = x.reshape(len(x), -1).shape[1] if x.ndim >= 2 and len(x) else 0
     if features != network.inputs or x.dtype.kind not in "biuf":
         raise BadInput(

@@ -125,8 +125,8 @@ def script(board, options):
     """The Yosys passes from ``top.il`` to ``top.json``, ``top.v``, ``sim.v`` and ``stat.json``."""
     return (
         "read_rtlil top.il",
-        # abc9 names its wires after others, hidden or not: `$1` beside `\\1` ends in an assertion.
-        "hierarchy -top top", "proc", "flatten", "rename -enumerate",
+        # abc9 takes a wire `x[0]` for a bit of a wire `x`, and ends in an assertion: plain names.
+        "hierarchy -top top", "proc", "flatten", "rename -unescape",
         *(["opt", "wreduce", "alumacc t:$add"] if options.adders else []),
         " ".join([board.synth, *options.arguments, "-top top"]),
         "delete t:$scopeinfo",

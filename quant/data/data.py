@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading, checking and splitting of labelled data."""
 
+import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
-__all__ = ["SOURCES", "Data", "DataError", "load"]
+__all__ = ["SOURCES", "Data", "DataError", "load", "read_npz"]
 
 
 class DataError(ValueError):
@@ -54,22 +56,37 @@ def _digits():
 SOURCES = {"digits": _digits}
 
 
-def _npz(path):
+def read_npz(path, *, need, may=()):
+    """Arrays of an ``.npz`` file by name; those in ``need`` must be there, those in ``may`` can.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged, or holds something else than plain arrays.
+    """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = sorted({"x", "y"} - set(arrays.files))
+        content = io.BytesIO(Path(path).read_bytes())
+        with np.load(content, allow_pickle=False) as arrays:
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise DataError(f"{path} is a single array, not an .npz file of arrays")
+            missing = sorted(set(need) - set(arrays.files))
             if missing:
                 raise DataError(
-                    f"{path} must hold arrays x and y; it has {', '.join(arrays.files) or 'none'}"
+                    f"{path} must hold array{'s' if len(need) > 1 else ''} {' and '.join(need)}; "
+                    f"it has {', '.join(arrays.files) or 'none'}"
                 )
-            return arrays["x"], arrays["y"]
-    except DataError:
-        raise
+            found = {name: arrays[name] for name in (*need, *may) if name in arrays.files}
     except FileNotFoundError:
         raise DataError(f"{path} is not there") from None
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except DataError:
+        raise
+    except (OSError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path} is not an .npz file of plain arrays: {reason}") from None
+    for name, array in found.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: {name} must be an array, not {type(array).__name__}")
+    return found
 
 
 def load(source, *, test_fraction=0.2, seed=0):
@@ -93,7 +110,8 @@ def load(source, *, test_fraction=0.2, seed=0):
     if str(source) in SOURCES:
         x, y = SOURCES[str(source)]()
     elif Path(source).suffix == ".npz":
-        x, y = _npz(source)
+        arrays = read_npz(source, need=("x", "y"))
+        x, y = arrays["x"], arrays["y"]
     else:
         raise DataError(
             f"source must be one of {', '.join(SOURCES)} or the path of an .npz file, "
@@ -127,4 +145,6 @@ def load(source, *, test_fraction=0.2, seed=0):
         )
     except ValueError as error:
         raise DataError(f"{source}: {error}") from None
-    return Data(x_train, y_train, x_test, y_test, [str(label) for label in labels], shape)
+    names = [label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+             for label in labels.tolist()]
+    return Data(x_train, y_train, x_test, y_test, names, shape)

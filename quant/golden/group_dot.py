@@ -6,6 +6,11 @@ import torch
 __all__ = ["group_dot"]
 
 
+def _magnitude(tensor):
+    """Greatest magnitude, as an unbounded integer."""
+    return max(-int(tensor.min()), int(tensor.max()))
+
+
 def group_dot(activations, weights, *, size):
     """Dot products over each group of ``size`` neighbours along K.
 
@@ -28,7 +33,7 @@ def group_dot(activations, weights, *, size):
         raise ValueError(f"Activations and weights must have the same K, not {k} and {k_weights}")
     if activations.is_floating_point() or weights.is_floating_point():
         raise TypeError("Activations and weights must be integer tensors")
-    bound = size * int(activations.abs().max()) * int(weights.abs().max()) if m * n * k else 0
+    bound = min(size, k) * _magnitude(activations) * _magnitude(weights) if m * n * k else 0
     if bound >= 2**53:
         raise ValueError(f"Sums up to {bound} are not exact in float64")
     groups = -(-k // size)

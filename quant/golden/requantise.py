@@ -7,7 +7,7 @@ from math import ceil, floor
 
 import torch
 
-__all__ = ["Requantiser", "requantise", "round_shift", "search"]
+__all__ = ["Requantiser", "count_differing", "requantise", "round_shift", "search"]
 
 ROUNDINGS = ("half_even", "half_up")
 
@@ -30,7 +30,7 @@ def requantise(z, *, multiplier, shift, low=-128, high=127, rounding="half_even"
     z : integer tensor
         Accumulators.
     multiplier, shift : int
-        b and c of the paper; the product must stay below ``2 ** 63``.
+        b and c of the paper; the product must stay below ``2 ** 62``.
     low, high : int
         Limits of the result.
     rounding : {"half_even", "half_up"}
@@ -44,9 +44,12 @@ def requantise(z, *, multiplier, shift, low=-128, high=127, rounding="half_even"
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"Rounding must be one of {', '.join(ROUNDINGS)}, not {rounding!r}")
+    if not 0 <= shift <= 62:
+        raise ValueError(f"Shift must be 0 to 62, not {shift!r}")
     z = torch.as_tensor(z).long()
-    if z.numel() and int(z.abs().max()) * multiplier >= 1 << 63:
-        raise ValueError(f"Product of {int(z.abs().max())} and {multiplier} exceeds 63 bits")
+    magnitude = max(-int(z.min()), int(z.max())) if z.numel() else 0
+    if magnitude * multiplier >= 1 << 62:
+        raise ValueError(f"Product of {magnitude} and {multiplier} exceeds 62 bits")
     return round_shift(z * multiplier, shift, rounding=rounding).clamp(low, high)
 
 
@@ -74,8 +77,8 @@ def _steps(m, low, high, rounding):
         yield k, first
 
 
-def _differing(exact, other, z_min, z_max, low, high, rounding):
-    """Number of z in range for which two multipliers give different results."""
+def count_differing(exact, other, *, z_min, z_max, low, high, rounding="half_even"):
+    """Number of z in a range for which two multipliers (Fractions) give different results."""
     spans = []
     for (_, a), (_, b) in zip(
         _steps(exact, low, high, rounding), _steps(other, low, high, rounding), strict=True
@@ -159,5 +162,7 @@ def search(m, *, z_min, z_max, bits=16, low=-128, high=127, rounding="half_even"
     while shift < max_shift and round(m * (1 << (shift + 1))) < 1 << bits:
         shift += 1
     b = min(max(round(m * (1 << shift)), 1), (1 << bits) - 1)
-    differing = _differing(m, Fraction(b, 1 << shift), z_min, z_max, low, high, rounding)
+    differing = count_differing(
+        m, Fraction(b, 1 << shift), z_min=z_min, z_max=z_max, low=low, high=high, rounding=rounding
+    )
     return Requantiser(b, shift, differing, reachable)

@@ -3,6 +3,8 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +16,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..formats import Group, Int
-from ..golden.requantise import Requantiser
-from .network import InputScaling, IntegerNetwork, Linear
+from ..golden.requantise import Requantiser, count_differing
+from .network import ACTIVATION, InputScaling, IntegerNetwork, Linear
 
 __all__ = ["NetworkError", "load", "save"]
 
@@ -40,8 +42,6 @@ class _Group(_Strict):
 class _Requantiser(_Strict):
     multiplier: Annotated[int, Field(ge=1, lt=1 << 32)]
     shift: Annotated[int, Field(ge=0, le=62)]
-    differing: Annotated[int, Field(ge=0)]
-    reachable: Annotated[int, Field(ge=1)]
 
 
 class _Layer(_Strict):
@@ -72,8 +72,10 @@ def save(network, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        "input.offset": torch.from_numpy(np.atleast_1d(network.input.offset)),
-        "input.gain": torch.from_numpy(np.atleast_1d(network.input.gain)),
+        f"input.{part}": torch.from_numpy(
+            np.array(getattr(network.input, part), np.float64, ndmin=1)
+        )
+        for part in ("offset", "gain")
     }
     layers = []
     for layer in network.layers:
@@ -94,7 +96,7 @@ def save(network, folder):
             "relu": layer.relu,
             "input_scale": layer.input_scale,
             "output_scale": layer.output_scale,
-            "requantiser": r and vars(r),
+            "requantiser": r and {"multiplier": r.multiplier, "shift": r.shift},
         })
     data = save_tensors(tensors)
     text = json.dumps(
@@ -113,6 +115,26 @@ def save(network, folder):
     (folder / "network.json").write_text(text + "\n", encoding="utf-8")
 
 
+def _requantised(layer, entry, where):
+    """The layer with its requantiser, compared anew with the real scale that it stands for."""
+    if entry.requantiser is None:
+        return layer
+    b, c = entry.requantiser.multiplier, entry.requantiser.shift
+    z_min, z_max = layer.accumulator_range
+    if max(-z_min, z_max) * b >= 1 << 62:
+        raise NetworkError(f"{where}: multiplier {b} times {max(-z_min, z_max)} exceeds 62 bits")
+    differing = count_differing(
+        layer.accumulator_scale / Fraction(entry.output_scale),
+        Fraction(b, 1 << c),
+        z_min=z_min,
+        z_max=z_max,
+        low=0 if entry.relu else ACTIVATION.min,
+        high=ACTIVATION.max,
+    )
+    found = Requantiser(b, c, differing, z_max - z_min + 1)
+    return replace(layer, output_scale=entry.output_scale, requantiser=found)
+
+
 def load(folder):
     """Read and check a network.
 
@@ -126,7 +148,7 @@ def load(folder):
     description, data = folder / "network.json", folder / "network.safetensors"
     try:
         text, content = description.read_text(encoding="utf-8"), data.read_bytes()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise NetworkError(
             f"{folder} is not a network folder (network.json and network.safetensors): {error}"
         ) from None
@@ -135,13 +157,13 @@ def load(folder):
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise NetworkError(f"{description}: {where}: {first['msg']}") from None
+        raise NetworkError(f"{description}: {repr(where)[1:-1]}: {first['msg']}") from None
     if hashlib.sha256(content).hexdigest() != file.tensors_sha256:
         raise NetworkError(f"{data} is not the file that network.json describes: SHA-256 differs")
     try:
         tensors = load_tensors(content)
-    except SafetensorError as error:
-        raise NetworkError(f"{data}: {error}") from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise NetworkError(f"{data}: not a file of plain tensors: {error!r}") from None
 
     def take(name, shape, dtype, low, high):
         if name not in tensors:
@@ -173,7 +195,7 @@ def load(folder):
         group = Group(Int(4), entry.group.size, entry.group.scale_bits)
         shape = (entry.outputs, entry.inputs)
         groups = (entry.outputs, group.groups(entry.inputs))
-        layers.append(Linear(
+        layer = Linear(
             name=entry.name,
             group=group,
             weights=take(f"{entry.name}.weights", shape, torch.int8, -8, 7),
@@ -184,9 +206,10 @@ def load(folder):
             ),
             relu=entry.relu,
             input_scale=entry.input_scale,
-            output_scale=entry.output_scale,
-            requantiser=entry.requantiser and Requantiser(**entry.requantiser.model_dump()),
-        ))
+            output_scale=None,
+            requantiser=None,
+        )
+        layers.append(_requantised(layer, entry, where))
         scale, width = entry.output_scale, entry.outputs
     if len(file.labels) != width:
         raise NetworkError(
@@ -198,7 +221,7 @@ def load(folder):
         shape = (count,) if count in (1, file.layers[0].inputs) else (file.layers[0].inputs,)
         affine.append(take(name, shape, torch.float64, -1e300, 1e300).numpy())
     if tensors:
-        raise NetworkError(f"{data}: unknown tensor {sorted(tensors)[0]}")
+        raise NetworkError(f"{data}: unknown tensor {repr(sorted(tensors)[0])[1:-1]}")
     return IntegerNetwork(
         file.name, InputScaling(file.input_scale, *affine), layers, file.labels
     )

@@ -87,7 +87,8 @@ class Linear:
     @property
     def accumulator_range(self):
         """Least and greatest accumulator that any activations can reach."""
-        w = self.weights.long() * self.group.expand(self.scales.numpy(), self.inputs)
+        scales = torch.from_numpy(self.group.expand(self.scales.numpy(), self.inputs))
+        w = self.weights.long() * scales
         extremes = torch.stack([w * ACTIVATION.min, w * ACTIVATION.max])
         low = self.bias + extremes.amin(dim=0).sum(dim=1)
         high = self.bias + extremes.amax(dim=0).sum(dim=1)

@@ -4,9 +4,9 @@
 import math
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 
 import brevitas.nn as qnn
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +16,7 @@ from .quantisers import GroupScaled
 
 __all__ = ["UnsupportedModel", "freeze", "settle", "trained_trace"]
 
+MULTIPLIER_BITS = 24
 IGNORED = (nn.Flatten, nn.Dropout, nn.Identity)
 
 
@@ -32,8 +33,13 @@ def _stages(model):
     stages = []
     for name, module in rest:
         if isinstance(module, qnn.QuantLinear):
-            if not isinstance(module.weight_quant.tensor_quant, GroupScaled):
+            if not isinstance(getattr(module.weight_quant, "tensor_quant", None), GroupScaled):
                 raise UnsupportedModel(f"Module {name}: weight_quant must be Int4GroupWeight")
+            for part in "input_quant", "output_quant", "bias_quant":
+                if getattr(module, part).is_quant_enabled:
+                    raise UnsupportedModel(f"Module {name}: {part} must be None")
+            if not all(bool(p.isfinite().all()) for p in module.parameters()):
+                raise UnsupportedModel(f"Module {name}: weights and biases must be finite numbers")
             if stages and stages[-1][2] is None:
                 raise UnsupportedModel(
                     f"Module {name}: a QuantReLU or QuantIdentity must stand between linear layers"
@@ -52,9 +58,13 @@ def _stages(model):
         raise UnsupportedModel("Model must end with a QuantLinear, whose outputs are the logits")
     for quantiser in [input_quantiser] + [stage[2] for stage in stages[:-1]]:
         proxy = quantiser.act_quant
+        if not proxy.is_quant_enabled:
+            raise UnsupportedModel("Activations must be quantised: act_quant must not be None")
         bits = float(proxy.bit_width())  # pyright: ignore[reportCallIssue]
-        if bits != ACTIVATION.bits or not proxy.is_signed:
+        if bits != ACTIVATION.bits or not proxy.is_signed or proxy.scale().numel() != 1:
             raise UnsupportedModel("Activations must be signed 8-bit integers, per tensor")
+        if not math.isfinite(_scale(quantiser)) or _scale(quantiser) <= 0:
+            raise UnsupportedModel("Activation scales must be positive numbers: did it diverge?")
     return input_quantiser, stages
 
 
@@ -66,6 +76,8 @@ def _set_scale(quantiser, scale):
     scaling = quantiser.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl
     if hasattr(scaling, "init_scale"):  # A short training may have ended while collecting.
         scaling.init_scale()
+    if not hasattr(scaling, "value"):
+        raise UnsupportedModel("Activation scales must be learned parameters, as in Int8Act")
     with torch.no_grad():
         scaling.value.fill_(scale * 2 ** (ACTIVATION.bits - 1))
     if _scale(quantiser) != scale:
@@ -78,13 +90,19 @@ def _linear(name, linear, *, scale, relu):
     scales, exponent = quantiser.scales(linear.weight)
     unit = float(Fraction(scale) * Fraction(2) ** -exponent)
     bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+    bias = torch.round(bias.double() / unit)
+    if bool((bias.abs() >= 1 << 31).any()):
+        most = float(bias.abs().max())
+        raise UnsupportedModel(
+            f"Layer {name}: bias must be below 2 ** 31 accumulator units, not {most:g}"
+        )
     return Linear(
         name=name,
         group=quantiser.group,
         weights=linear.quant_weight().int().to(torch.int8),
         scales=scales.to(torch.int32),
         exponent=exponent,
-        bias=torch.round(bias.double() / unit).long(),
+        bias=bias.long(),
         relu=relu,
         input_scale=scale,
         output_scale=None,
@@ -125,13 +143,14 @@ def settle(model, *, multiplier_bits=8):
     """Put a trained model on numbers that hardware can equal, in place; returns it in float64.
 
     Each hidden activation scale moves to the nearest one whose requantisation multiplier is a
-    dyadic number of ``multiplier_bits``, proved equal for every reachable accumulator, and each
-    bias to the nearest multiple of its accumulator's unit. Scales keep few enough significant bits
-    that no float64 sum of the model can round. What is trained after this call undoes it.
+    dyadic number of ``multiplier_bits`` (more where that cannot be), proved equal for every
+    reachable accumulator, and each bias to the nearest multiple of its accumulator's unit. Scales
+    keep few enough significant bits that no float64 sum of the model can round. What is trained
+    after this call undoes it.
     """
     model = model.double().eval()
     input_quantiser, stages = _stages(model)
-    scale = float(np.float32(_scale(input_quantiser)))
+    scale = _rounded(Fraction(_scale(input_quantiser)), min(24, 52 - _sum_bits(stages)))
     _set_scale(input_quantiser, scale)
     for name, linear, activation in stages:
         layer = _linear(name, linear, scale=scale, relu=isinstance(activation, qnn.QuantReLU))
@@ -142,14 +161,20 @@ def settle(model, *, multiplier_bits=8):
             break
         bits = min(30, 52 - _sum_bits(stages))
         scale = _rounded(Fraction(_scale(activation)), bits)
-        ratio = layer.accumulator_scale / Fraction(scale)
-        for dyadic in _dyadic_neighbours(ratio, multiplier_bits):
-            candidate = _rounded(layer.accumulator_scale / dyadic, bits)
-            if not _search(layer, candidate, bits=multiplier_bits).differing:
-                scale = candidate
-                break
+        scale = _provable(layer, scale, multiplier_bits=multiplier_bits, scale_bits=bits)
         _set_scale(activation, scale)
     return model
+
+
+def _provable(layer, scale, *, multiplier_bits, scale_bits):
+    """The nearest scale with a multiplier proved equal, of as few bits as will do."""
+    ratio = layer.accumulator_scale / Fraction(scale)
+    for width in range(multiplier_bits, MULTIPLIER_BITS + 1):
+        for dyadic in islice(_dyadic_neighbours(ratio, width), 64):
+            candidate = _rounded(layer.accumulator_scale / dyadic, scale_bits)
+            if not _search(layer, candidate, bits=width).differing:
+                return candidate
+    return scale
 
 
 def _sum_bits(stages):
@@ -162,7 +187,7 @@ def _sum_bits(stages):
     return most.bit_length() + 1
 
 
-def freeze(model, *, name, offset, gain, labels, multiplier_bits=16):
+def freeze(model, *, name, offset, gain, labels, multiplier_bits=MULTIPLIER_BITS):
     """Integer network of a settled model.
 
     Parameters
@@ -217,5 +242,9 @@ def trained_trace(model, x):
         before, x = x, module(x)
         if isinstance(module, (qnn.QuantIdentity, qnn.QuantReLU)):
             results.append(x)
-            ties += int(((before / _scale(module)).remainder(1) == 0.5).sum())
+            exact = before / _scale(module)
+            if isinstance(module, qnn.QuantReLU):
+                exact = exact.relu()
+            inside = (exact > ACTIVATION.min) & (exact < ACTIVATION.max)
+            ties += int((inside & (exact.remainder(1) == 0.5)).sum())
     return [*results, x], ties

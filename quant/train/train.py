@@ -31,7 +31,9 @@ def normalisation(x, kind):
         return np.zeros(1), np.array([1 / max(np.abs(x).max(), 1e-30)])
     if kind == "standard":
         spread = x.std(axis=0)
-        return x.mean(axis=0), 1 / np.where(spread > 0, spread, 1)
+        # A feature that is constant but for rounding is left as it is.
+        varies = spread > 1e-9 * np.abs(x).max(axis=0)
+        return x.mean(axis=0), 1 / np.where(varies, spread, 1)
     if kind == "none":
         return np.zeros(1), np.ones(1)
     raise ValueError(f"Normalisation must be one of {', '.join(NORMALISATIONS)}, not {kind!r}")
@@ -83,7 +85,6 @@ def train(
             offset=offset,
             gain=gain,
             labels=data.labels,
-            multiplier_bits=multiplier_bits,
         )
     finally:
         torch.set_num_threads(threads)
