@@ -22,6 +22,7 @@ from .quant.data import load as load_data
 from .quant.network import IntegerNetwork, NetworkError
 from .quant.network import load as load_network
 from .quant.network import save as save_network
+from .quant.train.freeze import UnsupportedModel
 from .quant.train.mlp import Recipe, accuracy, quantised_mlp
 from .quant.train.train import train
 
@@ -128,7 +129,10 @@ def load_subject(config, *, fits=None, progress=None):
         _save_model(result.quantised, folder)
         (folder / "training.json").write_text(json.dumps({"float_accuracy": score}))
 
-    folder, _ = cached("training", inputs, produce)
+    try:
+        folder, _ = cached("training", inputs, produce)
+    except UnsupportedModel as error:
+        raise BadInput(f"train: the trained model cannot be frozen: {error}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trained = quantised_mlp(widths, group_size=config.quantise.group).double().eval()
