@@ -132,6 +132,8 @@ def run_engine(engine, x, *, simulator=None):
     ----------
     engine : Engine
     x : int64 tensor, shape (samples, inputs)
+    simulator : BatchSimulator, optional
+        Of the engine, or of something with its ports.
 
     Returns
     -------

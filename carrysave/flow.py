@@ -28,7 +28,7 @@ from .hw.io.accelerator import Accelerator
 from .hw.yosys import YosysError
 from .inject import inject
 from .quant.train.mlp import accuracy
-from .sim.batch import SimulationError
+from .sim.batch import BatchSimulator, SimulationError
 from .sim.ledger import Arrow, Ledger
 from .sim.verilator import VerilatorError
 from .sim.verilog import Design, Port, from_component
@@ -54,6 +54,15 @@ class Prepared:
     program: object
     engine: Engine
     clean: object
+    _designs: dict = field(default_factory=dict)
+
+    def design(self, board=None):
+        """Verilog of the engine, or of the accelerator for a board; converted once."""
+        name = f"accelerator_{board.name.replace('-', '_')}" if board else "engine"
+        if name not in self._designs:
+            component = self.accelerator(board) if board else self.engine
+            self._designs[name] = from_component(component, name=name)
+        return self._designs[name]
 
     def divisor(self, board):
         return divisor(self.config, board)
@@ -184,7 +193,9 @@ def verify(prepared, *, netlists=True, progress=None, synthesised=None):
             found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
             report("integer network against RTL: batch simulation of the whole test set")
             try:
-                run = arrows.run_engine(prepared.engine, subject.x)
+                run = arrows.run_engine(
+                    prepared.engine, subject.x, simulator=BatchSimulator(prepared.design())
+                )
             except SimulationError as error:
                 run = error
             found.append(arrows.engine_arrow(subject, program, run))
@@ -192,7 +203,7 @@ def verify(prepared, *, netlists=True, progress=None, synthesised=None):
             report("integer network against RTL: cocotb over the UART pins")
             first = chosen[0] if chosen else boards.BOARDS[0]
             found.append(arrows.cocotb_arrow(
-                subject, program, from_component(prepared.accelerator(first)),
+                subject, program, prepared.design(first),
                 divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
             ))
             found += [future.result() for future in pending[1]]
@@ -225,7 +236,7 @@ def _netlist(prepared, board, synthesis, report):
     return arrows.netlist_arrow(
         prepared.subject,
         prepared.program,
-        from_component(prepared.accelerator(board)),
+        prepared.design(board),
         netlist_design(netlist),
         board=board.name,
         startup=netlist.startup,
@@ -323,13 +334,10 @@ def _replace(folder, work):
 
 def _write_rtl(prepared, folder):
     folder.mkdir()
-    for name, component in [("engine", prepared.engine)] + [
-        (f"accelerator_{board}", prepared.accelerator(boards.get(board)))
-        for board in prepared.config.build.boards
-    ]:
-        design = from_component(component, name=name)
-        for text in design.sources.values():
-            (folder / f"{name}.v").write_text(text, encoding="utf-8")
+    for board in (None, *map(boards.get, prepared.config.build.boards)):
+        design = prepared.design(board)
+        (text,) = design.sources.values()
+        (folder / f"{design.top}.v").write_text(text, encoding="utf-8")
 
 
 def _evidence(prepared, ledger, run, built):

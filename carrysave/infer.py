@@ -100,7 +100,7 @@ def infer(prepared, *, port=None, simulate=False, board=None, source=None, count
             except ValueError as error:
                 raise BadInput(f"--board: {error}") from None
             port = stack.enter_context(SimulatedBoard(
-                prepared.accelerator(chosen), divisor=prepared.divisor(chosen)
+                prepared.design(chosen), divisor=prepared.divisor(chosen)
             )).port
         try:
             # A simulated board is slower than a real one.

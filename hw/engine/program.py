@@ -7,6 +7,7 @@ from typing import NamedTuple
 from amaranth import Shape, signed
 
 from ..fixed.requantise import Requantise
+from ..pe.mixpe import MixPE
 from ..post.accumulator import Accumulator
 from ..post.argmax import ArgMax
 from ..post.group_scale import GroupScale
@@ -309,7 +310,19 @@ def compile_network(network, config):
         [LayerShape(la.name, la.inputs, la.outputs, la.group.size) for la in network.layers], config
     )
     layers, weights, scales, biases, greatest = [], [], [], [], 0
-    for layer in network.layers:
+    for index, layer in enumerate(network.layers):
+        element = layer.group.element
+        if element.min < MixPE.weight.min or element.max > MixPE.weight.max:
+            raise DoesNotFit(
+                f"Layer {layer.name}: its weights are {element.name}; the engine computes with "
+                f"{MixPE.weight.name}"
+            )
+        last = index == len(network.layers) - 1
+        if last != (layer.requantiser is None):
+            raise DoesNotFit(
+                f"Layer {layer.name}: {'has a' if last else 'lacks its'} requantiser; the engine "
+                f"requantises every layer but the last"
+            )
         tiles, words, factors, bias = _image(layer, config.columns)
         weights, scales, biases = weights + words, scales + factors, biases + bias
         requantiser = layer.requantiser

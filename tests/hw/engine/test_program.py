@@ -13,6 +13,7 @@ from carrysave.hw.engine.program import (
     check_capacity,
     compile_network,
 )
+from carrysave.quant.formats import Group, Int
 from carrysave.quant.golden.requantise import Requantiser
 
 from .engines import random_network
@@ -183,6 +184,34 @@ def test_multiplier_too_wide():
     message = ("Layer fc1: requantisation multiplier 4096 needs 13 bits, multiplier_bits allows 12")
     with pytest.raises(DoesNotFit, match=f"^{re.escape(message)}$"):
         compile_network(network, EngineConfig(multiplier_bits=12))
+
+
+@pytest.mark.parametrize("index, change, message", [
+    (0, {"group": Group(Int(8), 16)}, "Layer fc1: its weights are int8; the engine computes with "
+                                      "int4"),
+    (1, {"group": Group(Int(4, signed=False), 16)},
+     "Layer fc2: its weights are uint4; the engine computes with int4"),
+    (0, {"requantiser": None},
+     "Layer fc1: lacks its requantiser; the engine requantises every layer but the last"),
+    (1, {"requantiser": Requantiser(3, 9, 0, 1)},
+     "Layer fc2: has a requantiser; the engine requantises every layer but the last"),
+])
+def test_layers_that_the_engine_would_compute_differently(index, change, message):
+    network = random_network((6, 4, 3))
+    network.layers[index] = dataclasses.replace(network.layers[index], **change)
+    with pytest.raises(DoesNotFit, match=f"^{re.escape(message)}$"):
+        compile_network(network, EngineConfig())
+
+
+def test_narrower_weights_fit(compared):
+    network = random_network((6, 4, 3))
+    for index, layer in enumerate(network.layers):
+        network.layers[index] = dataclasses.replace(
+            layer, group=Group(Int(3), 16), weights=layer.weights >> 1)
+    program = compile_network(network, EngineConfig())
+    for layer, (_, (weights, _, _)) in zip(network.layers, decode(program), strict=True):
+        assert torch.equal(weights[: layer.outputs], layer.weights.long())
+        compared(layer.weights.numel())
 
 
 def test_accumulator_too_wide(compared):

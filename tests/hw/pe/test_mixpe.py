@@ -120,9 +120,9 @@ def test_no_multiplier(lanes, compared):
     lambda b, a: b * a - Mux(b[0] & (a < 0), 1, 0),
 ])
 def test_a_wrong_product_is_found(wrong, monkeypatch):
-    inputs, expected = stimulus(every_pair(Int(8)))
+    inputs, expected = stimulus(every_pair(Int(8))[::7])
     monkeypatch.setattr(hw_mixpe, "shift_add_product", wrong)
-    with pytest.raises(AssertionError, match=r"^\d+ of 4096 differ; output \d+: .* instead of "):
+    with pytest.raises(AssertionError, match=r"^\d+ of 586 differ; output \d+: .* instead of "):
         check(MixPE(1), inputs, expected)
 
 
