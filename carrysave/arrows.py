@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .fpga.cache import cached, digest
+from .hw.cache import cached, digest
 from .hw.engine.sequencer import Phase
 from .hw.io.protocol import Command, ProtocolError, pack_request, parse_predictions, parse_response
 from .quant.train.freeze import trained_trace

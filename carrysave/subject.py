@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 
 from . import quant
 from .errors import BadInput
-from .fpga.cache import cached, digest
+from .hw.cache import cached, digest
 from .hw.engine.program import LayerShape
 from .quant.data import Data, DataError
 from .quant.data import load as load_data

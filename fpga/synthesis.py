@@ -7,9 +7,9 @@ import importlib.resources
 import json
 from pathlib import Path
 
+from ..hw.cache import cached, digest
 from ..hw.yosys import YosysError, run_yosys
 from . import boards
-from .cache import cached, digest
 
 __all__ = ["Netlist", "Options", "ResourceError", "Synthesis", "synthesise"]
 

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..hw.cache import cache_folder
 from ..hw.process import run_process
-from .cache import cache_folder
 
 __all__ = ["ToolError", "run_tool", "tool_version"]
 

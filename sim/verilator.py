@@ -3,7 +3,6 @@
 
 import concurrent.futures
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -15,8 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import platformdirs
-
+from ..hw.cache import cached
 from ..hw.process import run_process
 
 __all__ = ["VerilatorError", "build_cocotb", "build_library", "version"]
@@ -95,28 +93,18 @@ def compile_flags():
     return [command, *flags] if "clang" in named else [command, *flags, "-fno-gnu-unique"]
 
 
-def cached(parts, build):
-    """Folder in the user's cache that ``build(folder)`` filled for these inputs.
+def built(parts, build):
+    """Folder in the user's cache that ``build(folder, work)`` filled for these inputs.
 
-    It is filled under another name and renamed, so any number of processes may race.
+    ``work`` is a temporary folder.
     """
     key = {"verilator": version(), "compiler": find_compiler(), "platform": sys.platform, **parts}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-    cache = Path(platformdirs.user_cache_dir("carrysave", appauthor=False))
-    folder = cache / "verilator" / digest[:32]
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as work:
-        result = Path(work, "result")
-        result.mkdir()
-        build(result)
-        try:
-            os.rename(result, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    return folder
+
+    def produce(folder):
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="work-") as work:
+            build(folder, Path(work))
+
+    return cached("verilator", json.loads(json.dumps(key, default=str)), produce)[0]
 
 
 def in_parallel(commands, *, cwd, timeout):
@@ -141,7 +129,7 @@ def runtime(kind):
         "vpi": [root / "include" / "verilated_vpi.cpp"],
     }[kind]
 
-    def build(folder):
+    def build(folder, _):
         flags = compile_flags()
         commands = [[*flags, "-I", HERE, "-c", source, "-o", f"{source.stem}.o"]
                     for source in sources]
@@ -152,7 +140,7 @@ def runtime(kind):
         in_parallel(commands, cwd=folder, timeout=600)
 
     own = [HERE / "batch_main.cpp", HERE / "batch_model.h"] if kind == "batch" else []
-    return cached({"runtime": kind, "flags": compile_flags()[1:],
+    return built({"runtime": kind, "flags": compile_flags()[1:],
                    "own": [source.read_text() for source in own]}, build)
 
 
@@ -240,9 +228,7 @@ def build_library(design, *, trace=False, timeout=1800):
     glue = (HERE / "batch_design.cpp").read_text()
     model = (HERE / "batch_model.h").read_text()
 
-    def build(folder):
-        work = folder.parent / "work"
-        work.mkdir()
+    def build(folder, work):
         files = verilate(design, work, timeout=timeout, options=["--trace-vcd"] if trace else [])
         header = (work / "cpp" / "Vtop.h").read_text()
         (work / "cpp" / "ports.inc").write_text(check_ports(design, header))
@@ -258,7 +244,7 @@ def build_library(design, *, trace=False, timeout=1800):
     parts = {"kind": "library", "trace": trace, "glue": [glue, model], "flags": compile_flags()[1:],
              **describe(design)}
     batch = [(HERE / "batch_main.cpp").read_text()]
-    return cached({**parts, "batch": batch}, build) / "design.so"
+    return built({**parts, "batch": batch}, build) / "design.so"
 
 
 def build_cocotb(design, *, timeout=1800):
@@ -277,9 +263,7 @@ def build_cocotb(design, *, timeout=1800):
     main = (cocotb_config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()
     libs = cocotb_config.libs_dir
 
-    def build(folder):
-        work = folder.parent / "work"
-        work.mkdir()
+    def build(folder, work):
         names = [port.name for port in design.ports]
         names += [name for name in (design.clock, design.reset) if name is not None]
         (work / "public.vlt").write_text("`verilator_config\n" + "".join(
@@ -294,5 +278,5 @@ def build_cocotb(design, *, timeout=1800):
              f"-Wl,-rpath,{libs}", f"-L{libs}", "-lcocotbvpi_verilator"],
             cwd=work, timeout=timeout)
 
-    return cached({"kind": "cocotb", "main": main, "libs": str(libs), "flags": compile_flags()[1:],
+    return built({"kind": "cocotb", "main": main, "libs": str(libs), "flags": compile_flags()[1:],
                    **describe(design)}, build) / "design"

@@ -27,6 +27,10 @@ __all__ = [
 _WORST_PRODUCT = 8 * 128  # of a 4-bit weight and an 8-bit activation, both at their minimum
 
 
+def _power_of_two(words):
+    return 1 << (words - 1).bit_length()
+
+
 class DoesNotFit(ValueError):
     """A network that an engine cannot run; the message names the layer and the numbers."""
 
@@ -65,6 +69,8 @@ class EngineConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise TypeError(f"{field.name} must be a positive integer, not {value!r}")
+        if self.multiplier_bits > 32:
+            raise ValueError(f"multiplier_bits must be at most 32, not {self.multiplier_bits!r}")
         if self.drains is not None and self.rows % self.drains:
             raise ValueError(f"drains must divide the {self.rows} rows, not {self.drains!r}")
 
@@ -166,14 +172,14 @@ class Program:
 
     @property
     def memory_bits(self):
-        """Bits of each memory, by name."""
+        """Bits of each memory, by name; buffers are powers of two."""
         c = self.config
-        results = self.layers[-1].tiles * c.columns
+        results = _power_of_two(self.layers[-1].tiles * c.columns)
         return {
             "weights": len(self.weights) * c.columns * 4,
             "scales": len(self.scales) * self.scale_bits,
             "biases": len(self.biases) * self.sum_shape.width,
-            "activations": 2 * self.activation_words * c.rows * 8,
+            "activations": 2 * _power_of_two(self.activation_words) * c.rows * 8,
             "results": results * c.rows * self.sum_shape.width,
         }
 
@@ -332,6 +338,8 @@ def compile_network(network, config):
                 f"{requantiser.multiplier.bit_length()} bits, multiplier_bits allows "
                 f"{config.multiplier_bits}"
             )
+        if requantiser and not 0 <= requantiser.shift <= 62:
+            raise DoesNotFit(f"Layer {layer.name}: shift must be 0 to 62, not {requantiser.shift}")
         bound = layer.inputs * _WORST_PRODUCT * layer.group.scale_max + max(map(abs, bias))
         if bound.bit_length() + 1 > 32:
             raise DoesNotFit(
@@ -364,12 +372,13 @@ def compile_network(network, config):
 
 
 def _with_drains(program):
-    """The fewest drain chains that cost at most a twentieth of the cycles of the fastest number."""
+    """The fewest drain chains that cost no layer over a twentieth more than the fastest number."""
     rows = program.config.rows
     choices = [replace(program, drains=d) for d in range(1, rows + 1) if rows % d == 0]
-    cycles = [sum(entry.macs + entry.stalls for entry in choice.cycles()) for choice in choices]
+    spans = [[entry.macs + entry.stalls for entry in choice.cycles()] for choice in choices]
+    least = [min(column) for column in zip(*spans, strict=True)]
     return next(
         choice
-        for choice, count in zip(choices, cycles, strict=True)
-        if 20 * count <= 21 * min(cycles)
+        for choice, span in zip(choices, spans, strict=True)
+        if all(20 * count <= 21 * best for count, best in zip(span, least, strict=True))
     )

@@ -52,6 +52,10 @@ class Requantise(wiring.Component):
         shifts = tuple(shifts)
         if not shifts or any(not isinstance(c, int) or not 0 <= c <= 62 for c in shifts):
             raise ValueError(f"Shifts must be integers from 0 to 62, not {shifts!r}")
+        if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
+            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
+        if not isinstance(bits, int) or not 2 <= bits <= 32:
+            raise ValueError(f"Bits must be 2 to 32, not {bits!r}")
         self.shifts, self.bits, self.lanes = shifts, bits, lanes
         self.product_shape = signed(sum_shape.width + multiplier_bits)
         super().__init__({

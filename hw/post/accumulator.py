@@ -39,6 +39,8 @@ class Accumulator(wiring.Component):
     def __init__(self, term_shape, sum_shape, *, slots, lanes=1):
         if not isinstance(slots, int) or isinstance(slots, bool) or slots < 1:
             raise TypeError(f"Slots must be a positive integer, not {slots!r}")
+        if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
+            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
         self.slots, self.lanes, self.sum_shape = slots, lanes, Shape.cast(sum_shape)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({

@@ -41,6 +41,8 @@ class GroupScale(wiring.Component):
             raise ValueError(f"Sum shape must be signed, not {sum_shape!r}")
         if not isinstance(scale_bits, int) or not 1 <= scale_bits <= 16:
             raise ValueError(f"Scale bits must be 1 to 16, not {scale_bits!r}")
+        if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
+            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
         self.term_shape = signed(sum_shape.width + scale_bits)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({

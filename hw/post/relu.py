@@ -34,6 +34,8 @@ class ReLU(wiring.Component):
     def __init__(self, bits=8, *, lanes=1):
         if not isinstance(bits, int) or isinstance(bits, bool) or bits < 2:
             raise ValueError(f"Bits must be 2 or more, not {bits!r}")
+        if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
+            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
         values = data.ArrayLayout(signed(bits), lanes)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"values": values, "enable": 1}))),

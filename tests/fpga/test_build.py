@@ -11,9 +11,9 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from carrysave.fpga import boards, route
 from carrysave.fpga.build import build
-from carrysave.fpga.cache import cached, digest
 from carrysave.fpga.route import TimingError, timing, worst_path
 from carrysave.fpga.tools import ToolError, run_tool
+from carrysave.hw.cache import cached, digest
 
 from .echo import Echo
 
@@ -67,10 +67,13 @@ def test_missed_clock_shows_the_slowest_path_and_leaves_old_output(tmp_path):
     (tmp_path / "icebreaker" / "old.bin").write_bytes(b"old")
     with pytest.raises(TimingError) as error:
         build(Echo(), board, out=tmp_path, seeds=(1, 2))
+    assert [routing.seed for routing in error.value.routings] == [1, 1, 2]
+    assert ["--no-tmdriv" in routing.commands[0] for routing in error.value.routings] == [
+        True, False, False]
     first, second, *steps = str(error.value).splitlines()
     best = max(routing.timing.fmax_mhz for routing in error.value.routings)
-    assert first == ("The design misses the clock of Fastbreaker, 400 MHz: the best of 2 seeds "
-                     f"reached {best:g} MHz")
+    assert first == ("The design misses the clock of Fastbreaker, 400 MHz: the best of 3 "
+                     f"attempts reached {best:g} MHz")
     assert second.startswith("slowest path, ") and " ns, from posedge " in second
     assert len(steps) >= 3 and all(" ns  " in step for step in steps)
     assert os.listdir(tmp_path) == ["icebreaker"]

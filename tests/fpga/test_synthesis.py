@@ -11,8 +11,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import Out
 
 from carrysave.fpga import boards
-from carrysave.fpga.cache import digest
 from carrysave.fpga.synthesis import ResourceError, cell_models, synthesise
+from carrysave.hw.cache import digest
 from carrysave.hw.yosys import run_yosys
 from carrysave.sim.batch import BatchSimulator, UartSession
 from carrysave.sim.verilog import Design, Port, from_component

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+
 from carrysave.hw.process import run_process
 from carrysave.hw.yosys import YosysError, run_yosys
 

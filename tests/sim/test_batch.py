@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
+
 from carrysave.sim import batch, bench
 from carrysave.sim.batch import BatchSimulator, SimulationError, UartSession
 from carrysave.sim.verilog import Design, Port

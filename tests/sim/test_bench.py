@@ -4,6 +4,7 @@ import random
 import pytest
 from amaranth.hdl import unsigned
 from amaranth.lib import data
+
 from carrysave.sim.bench import run_stream
 from carrysave.sim.stalls import stalled
 

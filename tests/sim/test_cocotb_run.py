@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
+
 from carrysave.sim import cocotb_run
 from carrysave.sim.batch import BatchSimulator, UartSession
 from carrysave.sim.cocotb_run import CocotbError, run_stream, run_uart

@@ -38,7 +38,10 @@ def test_nan_differs():
 
 
 @pytest.mark.parametrize("compared_, mismatches, ran, status", [
-    (5, 0, True, "exact"), (5, 1, True, "differs"), (0, 0, True, "differs"), (0, 0, False, "not run")
+    (5, 0, True, "exact"),
+    (5, 1, True, "differs"),
+    (0, 0, True, "differs"),
+    (0, 0, False, "not run"),
 ])
 def test_status(compared_, mismatches, ran, status):
     arrow = Arrow("golden", "rtl", "batch", compared=compared_, mismatches=mismatches, ran=ran)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from amaranth.hdl import Const, Shape, signed, unsigned
 from amaranth.lib import data
-from carrysave.sim.payload import pack, plain, to_ints, unpack
 from hypothesis import given
 from hypothesis import strategies as st
+
+from carrysave.sim.payload import pack, plain, to_ints, unpack
 
 NESTED = data.StructLayout({
     "a": data.ArrayLayout(signed(5), 3),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 
-import platformdirs
 import pytest
+
 from carrysave.sim import verilator
 from carrysave.sim.batch import BatchSimulator
 from carrysave.sim.verilator import VerilatorError, build_library
@@ -42,33 +42,6 @@ def test_large_designs_are_compiled_file_by_file(monkeypatch, compared):
     run = BatchSimulator(design).run(range(256), outputs=256)
     assert run.outputs.tolist() == list(range(0, 512, 2))
     compared(256)
-
-
-def test_whoever_is_second_takes_what_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
-
-    def first(folder):
-        (folder / "file").write_text("first")
-
-    def second(folder):
-        (folder / "file").write_text("second")
-        verilator.cached({"x": 1}, first)
-
-    folder = verilator.cached({"x": 1}, second)
-    assert (folder / "file").read_text() == "first"
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-
-
-def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
-
-    def build(folder):
-        (folder / "file").write_text("half")
-        raise VerilatorError("no")
-
-    with pytest.raises(VerilatorError, match="no"):
-        verilator.cached({"x": 2}, build)
-    assert not list((tmp_path / "verilator").iterdir())
 
 
 def test_no_verilator(monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from carrysave.sim.verilog import Design, Port, from_component
 
 from .units import Double, E2M1Dot

@@ -6,6 +6,7 @@ import dataclasses
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from carrysave.sim.verilog import from_component
 
 __all__ = ["Double", "E2M1Dot", "Echo", "Pipe", "e2m1_dot", "echo_board"]
