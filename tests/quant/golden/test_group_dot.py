@@ -77,9 +77,18 @@ def test_floats(kinds):
     assert str(caught.value) == "Activations and weights must be integer tensors"
 
 
-@pytest.mark.xfail(strict=True, reason="the least int32 has no magnitude in int32")
 def test_sums_of_the_least_integers():
     a, w = torch.full((2, 1, 16), -(2**31), dtype=torch.int32)
     w[0, 0] = 2**31 - 1
-    with pytest.raises(ValueError, match="are not exact in float64$"):
+    with pytest.raises(ValueError) as caught:
         group_dot(a, w, size=16)
+    assert str(caught.value) == f"Sums up to {16 * 2**62} are not exact in float64"
+
+
+@pytest.mark.parametrize("size", [8, 9, 65536])
+def test_a_group_wider_than_k(size, compared):
+    a, w = torch.full((2, 1, 8), 2**25 - 1)
+    compared(check(a, -w, size))
+    with pytest.raises(ValueError) as caught:
+        group_dot(a + 1, w + 1, size=size)
+    assert str(caught.value) == f"Sums up to {2**53} are not exact in float64"

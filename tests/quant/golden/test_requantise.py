@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from carrysave.quant.golden.requantise import Requantiser, requantise, round_shift, search
+from carrysave.quant.golden.requantise import (
+    Requantiser,
+    count_differing,
+    requantise,
+    round_shift,
+    search,
+)
 
 ROUND = {"half_even": round, "half_up": lambda value: floor(value + Fraction(1, 2))}
 
@@ -77,10 +83,29 @@ def test_rounding_unknown():
 
 
 def test_product_too_wide():
-    assert requantise([2**62 - 1], multiplier=2, shift=60).tolist() == [8]
+    assert requantise([2**61 - 1, 1 - 2**61], multiplier=2, shift=60).tolist() == [4, -4]
+    for z in -(2**61), 2**61:
+        with pytest.raises(ValueError) as caught:
+            requantise([0, z], multiplier=2, shift=60)
+        assert str(caught.value) == f"Product of {2**61} and 2 exceeds 62 bits"
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+@pytest.mark.parametrize("shift", range(63))
+def test_greatest_products(rounding, shift, compared):
+    z = [2**62 - 1, 2**62 - 2, 2**61, 2**61 + 1, 2**61 - 1]
+    z += [-value for value in z]
+    found = requantise(z, multiplier=1, shift=shift, rounding=rounding)
+    expected = [ROUND[rounding](Fraction(value, 1 << shift)) for value in z]
+    assert found.tolist() == [min(max(value, -128), 127) for value in expected]
+    compared(len(z))
+
+
+@pytest.mark.parametrize("shift", [-1, 63, 64])
+def test_shift_wrong(shift):
     with pytest.raises(ValueError) as caught:
-        requantise([0, -(2**62)], multiplier=2, shift=60)
-    assert str(caught.value) == f"Product of {2**62} and 2 exceeds 63 bits"
+        requantise([1], multiplier=1, shift=shift)
+    assert str(caught.value) == f"Shift must be 0 to 62, not {shift}"
 
 
 # The search. Every accumulator of the range is tried, in exact integer arithmetic.
@@ -219,7 +244,31 @@ def test_search_of_no_accumulators():
     assert str(caught.value) == "Range of accumulators must not be empty: 2 to 1"
 
 
-@pytest.mark.xfail(strict=True, reason="the least int64 has no magnitude in int64")
 def test_product_of_the_least_integer():
-    with pytest.raises(ValueError, match="exceeds 63 bits$"):
-        requantise([-(2**63)], multiplier=2, shift=1)
+    for multiplier in 1, 2:
+        with pytest.raises(ValueError) as caught:
+            requantise([-(2**63)], multiplier=multiplier, shift=1)
+        assert str(caught.value) == f"Product of {2**63} and {multiplier} exceeds 62 bits"
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+@pytest.mark.parametrize("low, high", [(-128, 127), (0, 127), (-8, 7)])
+def test_count_differing(rounding, low, high, compared):
+    rng, counts = random.Random(high - low), []
+    for _ in range(60):
+        exact = Fraction(rng.randrange(1, 400), rng.randrange(1, 4000))
+        factor = rng.choice([1, 1 + Fraction(1, 1000), Fraction(9, 10), 2, Fraction(1, 3)])
+        other = exact * factor
+        z_min = rng.randrange(-3000, 2000)
+        z = np.arange(z_min, z_min + rng.randrange(1, 3000))
+        a, b = (
+            staircase(m, z, low=low, high=high, rounding=rounding).tolist() for m in (exact, other)
+        )
+        for one, two in ((exact, other), (other, exact)):
+            found = count_differing(
+                one, two, z_min=z_min, z_max=int(z[-1]), low=low, high=high, rounding=rounding
+            )
+            assert found == sum(x != y for x, y in zip(a, b, strict=True))
+        counts.append(found)
+        compared(2 * len(z))
+    assert 0 in counts and max(counts) > 0

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -6,8 +8,23 @@ import pytest
 import torch
 
 from carrysave.quant.formats import Group, Int
-from carrysave.quant.golden.requantise import Requantiser
+from carrysave.quant.golden.requantise import Requantiser, count_differing
 from carrysave.quant.network import InputScaling, IntegerNetwork, Linear
+
+
+def requantised(layer, output_scale, multiplier, shift):
+    """The layer with this requantiser, whose claim is true."""
+    z_min, z_max = layer.accumulator_range
+    differing = count_differing(
+        layer.accumulator_scale / Fraction(output_scale),
+        Fraction(multiplier, 1 << shift),
+        z_min=z_min,
+        z_max=z_max,
+        low=0 if layer.relu else -128,
+        high=127,
+    )
+    found = Requantiser(multiplier, shift, differing, z_max - z_min + 1)
+    return replace(layer, output_scale=output_scale, requantiser=found)
 
 
 @pytest.fixture
@@ -25,21 +42,20 @@ def make_network():
         for index, (inputs, outputs) in enumerate(pairwise(widths)):
             last = index == len(widths) - 2
             groups = group.groups(inputs)
-            layers.append(
-                Linear(
-                    name=f"fc{index + 1}",
-                    group=group,
-                    weights=draw(-8, 8, (outputs, inputs), torch.int8),
-                    scales=draw(1, 1 << scale_bits, (outputs, groups), torch.int32),
-                    exponent=9,
-                    bias=draw(-4000, 4000, (outputs,), torch.int64),
-                    relu=relu and not last,
-                    input_scale=scale,
-                    output_scale=None if last else scale * 1.25,
-                    requantiser=None if last else Requantiser(201 - index, 17, 3, 1000),
-                )
+            layer = Linear(
+                name=f"fc{index + 1}",
+                group=group,
+                weights=draw(-8, 8, (outputs, inputs), torch.int8),
+                scales=draw(1, 1 << scale_bits, (outputs, groups), torch.int32),
+                exponent=9,
+                bias=draw(-4000, 4000, (outputs,), torch.int64),
+                relu=relu and not last,
+                input_scale=scale,
+                output_scale=None,
+                requantiser=None,
             )
             scale *= 1.25
+            layers.append(layer if last else requantised(layer, scale, 201 - index, 17))
         features = widths[0] if per_feature else 1
         rng = np.random.default_rng(seed)
         scaling = InputScaling(layers[0].input_scale, rng.normal(size=features), np.ones(features))

@@ -213,7 +213,6 @@ def test_normalisation_standard():
     assert offset.tolist() == [2, 5, 4] and gain.tolist() == [1, 1, 0.25]
 
 
-@pytest.mark.xfail(strict=True, reason="the deviation of equal values is not exactly 0")
 def test_normalisation_of_a_constant_feature():
     _, gain = normalisation(np.full((1437, 1), 0.1), "standard")
     assert gain.tolist() == [1]
