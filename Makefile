@@ -17,7 +17,7 @@ demo: setup ## train the example, build it, compare every step, write the report
 	.venv/bin/carrysave demo $(ARGS)
 
 test: setup ## all tests
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## ruff and pyright
 	.venv/bin/ruff check .

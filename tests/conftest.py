@@ -42,5 +42,17 @@ def pytest_pyfunc_call(pyfuncitem):
     return result
 
 
+def pytest_sessionfinish(session):
+    """Hand the count of a worker process to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["compared"] = session.config.stash.get(TOTAL, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    total = node.config.stash.get(TOTAL, 0)
+    node.config.stash[TOTAL] = total + getattr(node, "workeroutput", {}).get("compared", 0)
+
+
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line(f"vectors compared: {config.stash.get(TOTAL, 0):,}")
