@@ -19,6 +19,7 @@ from .sim.ledger import Arrow, Comparison
 
 __all__ = [
     "EngineRun",
+    "affordable",
     "cocotb_arrow",
     "cycle_arrow",
     "engine_arrow",
@@ -372,7 +373,14 @@ def _exchange(design, requests, lengths, *, divisor, startup):
         return answers, found["edges"], reused
 
 
-def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor):
+def affordable(program, *, divisor, cycles=20_000_000):
+    """Samples that the UART of a design carries, with their answers, in so many cycles."""
+    rows = program.config.rows
+    size = 12 + rows * (program.inputs + 4 * program.outputs + 2)
+    return rows * max(cycles // (10 * size * divisor), 1)
+
+
+def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, samples):
     """RTL against the netlist of a board: bytes on the UART pins and the cycle of every edge.
 
     Parameters
@@ -381,6 +389,8 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor):
         With pins ``rx`` and ``tx``.
     startup : int
         Cycles until the netlist leaves its power-on reset.
+    samples : int
+        Only the first so many of the test set.
 
     Returns
     -------
@@ -391,8 +401,11 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor):
         what="logits, classes and every edge on the UART pins",
     )
     started, comparison = time.monotonic(), Comparison()
-    requests, lengths = uart_frames(program, subject.x)
-    samples = len(subject.x)
+    x = subject.x[:samples]
+    requests, lengths = uart_frames(program, x)
+    if len(x) < len(subject.x):
+        arrow.what += f", first {len(x)} of {len(subject.x)} samples"
+    samples = len(x)
     try:
         answers, edges, _ = _exchange(rtl, requests, lengths, divisor=divisor, startup=0)
         expected = _answers(program, answers, samples)

@@ -124,6 +124,10 @@ class VerifySection(_Section):
     cocotb_samples: Count = Field(
         20, description="test samples that cocotb sends over the UART pins"
     )
+    netlist_samples: Count | None = Field(
+        None,
+        description="test samples for the netlists; default: all, or what 20 million cycles carry",
+    )
 
 
 class Config(_Section):

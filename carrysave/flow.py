@@ -232,7 +232,11 @@ def _synthesise(prepared, board, report):
 
 def _netlist(prepared, board, synthesis, report):
     netlist = synthesis.result().netlist
-    report(f"{board.name}: RTL against netlist, whole test set over the UART pins")
+    samples = prepared.config.verify.netlist_samples or arrows.affordable(
+        prepared.program, divisor=prepared.divisor(board)
+    )
+    samples = min(samples, len(prepared.subject.x))
+    report(f"{board.name}: RTL against netlist, {samples} samples over the UART pins")
     return arrows.netlist_arrow(
         prepared.subject,
         prepared.program,
@@ -241,6 +245,7 @@ def _netlist(prepared, board, synthesis, report):
         board=board.name,
         startup=netlist.startup,
         divisor=prepared.divisor(board),
+        samples=samples,
     )
 
 

@@ -122,7 +122,7 @@ def test_netlist(prepared, compared):
     def compare(netlist):
         return arrows.netlist_arrow(
             prepared.subject, prepared.program, rtl, netlist, board="icebreaker",
-            startup=synthesis.netlist.startup, divisor=prepared.divisor(board),
+            startup=synthesis.netlist.startup, divisor=prepared.divisor(board), samples=30,
         )
 
     arrow = compare(design)
@@ -137,6 +137,21 @@ def test_netlist(prepared, compared):
     broken = text[: middle.start(1)] + inverted + text[middle.end(1) :]
     arrow = compare(dataclasses.replace(design, sources={**design.sources, "netlist.v": broken}))
     assert arrow.status == "differs" and arrow.mismatches > 0
+
+
+def test_affordable(prepared, compared):
+    """So many samples and no batch more stay within the cycles, counted frame by frame."""
+    program, rows = prepared.program, prepared.program.config.rows
+    for divisor in 4, 100:
+        samples = arrows.affordable(program, divisor=divisor, cycles=100_000)
+        requests, lengths = arrows.uart_frames(program, torch.zeros(samples + rows, 7))
+        cycles = [
+            10 * divisor * (len(request) + length)
+            for request, length in zip(requests, lengths, strict=True)
+        ]
+        assert sum(cycles[:-1]) <= 100_000 < sum(cycles)
+        compared(len(cycles))
+    assert arrows.affordable(program, divisor=10**6) == rows
 
 
 def test_ties_are_counted(prepared):
