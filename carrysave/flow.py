@@ -11,11 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from . import arrows
 from .errors import BadInput, Failure
+from .evidence import gather
 from .fpga import boards
 from .fpga.build import build as build_board
 from .fpga.route import TimingError
@@ -23,11 +21,9 @@ from .fpga.synthesis import ResourceError, synthesise
 from .fpga.tools import ToolError
 from .hw.engine.engine import Engine
 from .hw.engine.program import DoesNotFit, EngineConfig, check_capacity, compile_network
-from .hw.engine.sequencer import Phase
 from .hw.io.accelerator import Accelerator
 from .hw.yosys import YosysError
 from .inject import inject
-from .quant.train.mlp import accuracy
 from .sim.batch import BatchSimulator, SimulationError
 from .sim.ledger import Arrow, Ledger
 from .sim.verilator import VerilatorError
@@ -313,7 +309,7 @@ def build(config, out, *, fault=None, progress=None):
             synthesised=lambda board, _: _bitstream(prepared, board, work, report),
         )
         report("report")
-        evidence = _evidence(prepared, ledger, run, built)
+        evidence = gather(prepared, ledger, run, built)
         write_json(work / "ledger.json", ledger.to_json())
         write_json(work / "evidence.json", evidence)
         write_report(evidence, work / "report.html")
@@ -343,152 +339,3 @@ def _write_rtl(prepared, folder):
         design = prepared.design(board)
         (text,) = design.sources.values()
         (folder / f"{design.top}.v").write_text(text, encoding="utf-8")
-
-
-def _evidence(prepared, ledger, run, built):
-    """Everything that the report shows; see `carrysave.report`."""
-    subject, program, network = prepared.subject, prepared.program, prepared.subject.network
-    data, config = subject.data, prepared.config
-    y = torch.from_numpy(data.y_test)
-    trace = network.run(subject.x)
-    confusion = np.zeros((len(network.labels),) * 2, int)
-    np.add.at(confusion, (data.y_test, trace.classes.numpy()), 1)
-    scores = {"float": subject.float_accuracy, "trained": None}
-    if subject.trained is not None:
-        with torch.no_grad():
-            x = torch.from_numpy(network.input.normalise(data.x_test))
-            scores["trained"] = accuracy(subject.trained(x), y)
-    scores["integer"] = float((trace.classes == y).double().mean())
-    formula, rows = program.cycles(), program.config.rows
-    latency, load = program.latency(rows), rows * program.inputs
-    peak = rows * program.config.columns
-    useful = rows * sum(entry.useful for entry in formula)
-    exact = {arrow.method: arrow.status == "exact" for arrow in ledger.arrows}
-    return {
-        "name": config.name,
-        "identity": network.identity.hex(),
-        "tools": ledger.tools,
-        "config": config.model_dump(),
-        "accuracy": {**scores, "samples": len(y)},
-        "labels": list(network.labels),
-        "confusion": confusion.tolist(),
-        "samples": _samples(data, trace),
-        "network": [
-            {
-                "name": layer.name,
-                "inputs": layer.inputs,
-                "outputs": layer.outputs,
-                "group": layer.group.size,
-                "weight_bits": layer.group.bits,
-                "relu": layer.relu,
-                "accumulator_range": list(layer.accumulator_range),
-                **{
-                    key: getattr(layer.requantiser, key, None)
-                    for key in ("multiplier", "shift", "reachable", "differing")
-                },
-            }
-            for layer in network.layers
-        ],
-        "engine": {
-            "rows": rows,
-            "columns": program.config.columns,
-            "drains": program.drains,
-            "chain": program.chain,
-            "accumulator_bits": program.sum_shape.width,
-            "memory_bits": program.memory_bits,
-        },
-        "cycles": {
-            "vectors": rows,
-            "load": load,
-            "read": program.readout + rows * program.outputs,
-            "total": load + latency,
-            "peak_macs_per_cycle": peak,
-            "macs_per_cycle": useful / (load + latency),
-            "layers": [
-                {**vars(entry), "utilisation": entry.utilisation,
-                 "measured_equal": exact["cycle formula"]}
-                for entry in formula
-            ],
-        },
-        "boards": [_board(prepared, result, latency + load) for result in built],
-        "wave": _wave(run, program),
-        "schematic": _schematic(prepared),
-        "ledger": ledger.to_json(),
-    }
-
-
-def _schematic(prepared):
-    from .schematic import schematic
-
-    return schematic(prepared.engine)
-
-
-def _samples(data, trace, count=12):
-    """Some test samples, wrong ones first."""
-    wrong = np.flatnonzero(trace.classes.numpy() != data.y_test)[: count // 2]
-    right = np.setdiff1d(np.arange(len(data.y_test)), wrong)[: count - len(wrong)]
-    return [
-        {
-            "shape": list(data.shape),
-            "values": data.x_test[i].tolist(),
-            "label": data.labels[data.y_test[i]],
-            "prediction": data.labels[int(trace.classes[i])],
-            "logits": trace.logits[i].tolist(),
-        }
-        for i in [*wrong.tolist(), *right.tolist()]
-    ]
-
-
-def _board(prepared, result, cycles):
-    board, manifest = result.synthesis.board, result.manifest
-    program, config = prepared.program, prepared.config
-    rows, clock = program.config.rows, board.clock_hz
-    requests, lengths = arrows.uart_frames(program, prepared.subject.x[:rows])
-    on_wire = 10 * (len(requests[0]) + lengths[0]) * prepared.divisor(board)
-    titles = {"lut4": "LUT4", "ff": "FF", "bram": "BRAM", "dsp": "DSP"}
-    return {
-        "name": board.name,
-        "title": board.title,
-        "family": board.family.name,
-        "clock_mhz": manifest["clock_mhz"],
-        "fmax_mhz": manifest["fmax_mhz"],
-        "slack_ns": manifest["slack_ns"],
-        "seed": manifest["seed"],
-        "resources": {
-            titles.get(key, key): value for key, value in manifest["resources"].items()
-        },
-        "bitstream": f"{board.name}/{result.bitstream.name}",
-        "sha256": manifest["outputs"][result.bitstream.name],
-        "inferences_per_second": rows * clock / cycles,
-        "uart_inferences_per_second": rows * clock / (on_wire + cycles),
-        "baud": config.uart.baud,
-    }
-
-
-def _wave(run, program):
-    """Monitor of the first batch, one value per cycle."""
-    if isinstance(run, SimulationError):
-        return None
-    first = max(int(run.starts[0]) - program.config.rows * program.inputs + 1, 0)
-    span = slice(first, int(run.ends[0]) + 2)
-    names = {phase.value: phase.name for phase in Phase}
-    signals = [
-        {"name": "phase", "kind": "bus",
-         "values": [names[int(v)] for v in run.records["phase"][span]]},
-        {"name": "layer", "kind": "bus",
-         "values": [program.layers[int(v)].name for v in run.records["layer"][span]]},
-    ]
-    for name in ("step", "write", "final"):
-        signals.append(
-            {"name": name, "kind": "bit", "values": run.records[name][span].astype(int).tolist()}
-        )
-    for name in ("row", "index"):
-        signals.append(
-            {"name": name, "kind": "bus",
-             "values": [str(int(v)) for v in run.records[name][span]]}
-        )
-    lanes = np.asarray(run.records["values"][span]).reshape(span.stop - span.start, -1)
-    signals.append(
-        {"name": "value", "kind": "bus", "values": [str(int(v)) for v in lanes[:, 0]]}
-    )
-    return {"clock": "cycle", "first": first, "signals": signals}
