@@ -60,8 +60,11 @@ def _stages(model):
         proxy = quantiser.act_quant
         if not proxy.is_quant_enabled:
             raise UnsupportedModel("Activations must be quantised: act_quant must not be None")
-        bits = float(proxy.bit_width())  # pyright: ignore[reportCallIssue]
-        if bits != ACTIVATION.bits or not proxy.is_signed or proxy.scale().numel() != 1:
+        bits, scales = (
+            float(proxy.bit_width()),  # pyright: ignore[reportCallIssue]
+            proxy.scale().numel(),  # pyright: ignore[reportCallIssue]
+        )
+        if bits != ACTIVATION.bits or not proxy.is_signed or scales != 1:
             raise UnsupportedModel("Activations must be signed 8-bit integers, per tensor")
         if not math.isfinite(_scale(quantiser)) or _scale(quantiser) <= 0:
             raise UnsupportedModel("Activation scales must be positive numbers: did it diverge?")
