@@ -75,7 +75,7 @@ def ledger_table(ledger):
     """The ledger as a table for the terminal, and a line for what was not run."""
     table = Table(title=f"Ledger of {ledger.subject}", title_justify="left")
     for name, justify in (
-        ("arrow", "left"), ("method", "left"), ("compared", "right"), ("mismatches", "right"),
+        ("arrow", "left"), ("method", "left"), ("compared", "right"), ("differ", "right"),
         ("s", "right"), ("status", "left"),
     ):
         table.add_column(name, justify=justify, no_wrap=True)
