@@ -424,8 +424,11 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, sa
         edges[:count], found_edges[:count],
         lambda at: {"layer": "tx", "element": at[0], "cycle": int(edges[at])},
     )
-    comparison.compared += max(len(edges), len(found_edges)) - count
-    comparison.mismatches += max(len(edges), len(found_edges)) - count
+    if len(edges) != len(found_edges):
+        missing = max(len(edges), len(found_edges)) - count
+        comparison.compared += missing
+        comparison.mismatches += missing
+        arrow.why = f"{len(edges)} edges of tx expected, {len(found_edges)} found"
     return _finish(arrow, comparison, started, samples=samples, edges=count, reused=reused)
 
 
