@@ -7,19 +7,23 @@ from typing import NamedTuple
 import numpy as np
 
 from .integer import Int
+from .rounding import odd_quotient
+from .scalar import as_float64, integer_parameter, real
 
 __all__ = ["Group", "GroupCodes"]
 
 
 class GroupCodes(NamedTuple):
-    """Encoded tensor: codes (…, K), scales (…, groups) and one exponent.
+    """Encoded tensor: codes (…, K), scales (…, groups), one exponent, zero points (…, groups).
 
-    Weight ``k`` is worth ``decode(codes)[..., k] * scales[..., k // size] * 2 ** -exponent``.
+    Weight ``k`` of group g is worth ``(decode(codes)[..., k] - zeros[..., g]) * scales[..., g]
+    * 2 ** -exponent``; ``zeros`` is None in formats without zero points.
     """
 
     codes: np.ndarray
     scales: np.ndarray
     exponent: int
+    zeros: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -40,24 +44,27 @@ class Group:
         Elements per group.
     scale_bits : int
         Width of the scales, 1 to 16.
+    zero_point : bool
+        An integer z in the range of the elements for each group: values are ``(q - z) * S``, so
+        that a group need not be symmetric about 0.
     """
 
     element: Int = field(default_factory=lambda: Int(4))
     size: int = 16
     scale_bits: int = 8
+    zero_point: bool = False
 
     def __post_init__(self):
         if not isinstance(self.element, Int):
             raise TypeError(f"Element must be an Int, not {self.element!r}")
-        for name, value, high in ("Size", self.size, 1 << 16), ("Scale bits", self.scale_bits, 16):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if not 1 <= value <= high:
-                raise ValueError(f"{name} must be 1 to {high}, not {value!r}")
+        integer_parameter("Size", self.size, low=1, high=1 << 16)
+        integer_parameter("Scale bits", self.scale_bits, low=1, high=16)
+        if not isinstance(self.zero_point, bool):
+            raise TypeError(f"Zero point must be True or False, not {self.zero_point!r}")
 
     @property
     def name(self):
-        return f"{self.element.name}g{self.size}"
+        return f"{self.element.name}g{self.size}{'z' if self.zero_point else ''}"
 
     @property
     def bits(self):
@@ -76,7 +83,7 @@ class Group:
         return np.repeat(scales, self.size, axis=-1)[..., :k]
 
     def encode(self, values):
-        """Nearest codes for real values, scales from each group's largest magnitude.
+        """Nearest codes for real values, scales from the range of each group.
 
         Parameters
         ----------
@@ -86,16 +93,30 @@ class Group:
         -------
         GroupCodes
         """
-        values = np.asarray(values, np.float64)
+        values = as_float64(real(values))
+        if values.ndim == 0 or not values.size:
+            raise ValueError(f"Values must have at least one element along K, not {values.shape}")
         if not np.isfinite(values).all():
             raise ValueError("Values must be finite numbers")
-        k = values.shape[-1]
+        k, element = values.shape[-1], self.element
         starts = np.arange(0, k, self.size)
-        ideal = np.maximum.reduceat(np.abs(values), starts, axis=-1) / self.element.max
+        if self.zero_point:
+            low = np.minimum(np.minimum.reduceat(values, starts, axis=-1), 0)
+            reach = np.maximum(np.maximum.reduceat(values, starts, axis=-1), 0) - low
+            steps = element.max - element.min
+        else:
+            reach = np.maximum.reduceat(np.abs(values), starts, axis=-1)
+            steps = element.max
+        ideal = odd_quotient(reach, steps)
         exponent = self.exponent(ideal.max())
         scales = np.clip(np.rint(np.ldexp(ideal, exponent)), 1, self.scale_max).astype(np.int64)
-        units = np.ldexp(self.expand(scales, k).astype(np.float64), -exponent)
-        return GroupCodes(self.element.encode(values / units), scales, exponent)
+        units = np.ldexp(scales.astype(np.float64), -exponent)
+        quotients = odd_quotient(values, self.expand(units, k))
+        if not self.zero_point:
+            return GroupCodes(element.encode(quotients), scales, exponent)
+        zeros = np.clip(element.min - np.rint(odd_quotient(low, units)), element.min, element.max)
+        codes = element.encode(np.rint(quotients) + self.expand(zeros, k))
+        return GroupCodes(codes, scales, exponent, zeros.astype(np.int64))
 
     def exponent(self, ideal):
         """Largest x for which ``ideal * 2 ** x`` still fits the scale; ``ideal`` is the largest."""
@@ -106,5 +127,12 @@ class Group:
 
     def decode(self, encoded):
         """Exact values in units of ``2 ** -exponent``: int64, shape (…, K)."""
-        codes, scales, _ = encoded
-        return self.element.decode(codes) * self.expand(scales, np.shape(codes)[-1])
+        k = np.shape(encoded.codes)[-1]
+        integers = self.element.decode(encoded.codes)
+        if self.zero_point:
+            integers = integers - self.expand(encoded.zeros, k)
+        return integers * self.expand(encoded.scales, k)
+
+    def values(self, encoded):
+        """Values as float64, exact, shape (…, K)."""
+        return np.ldexp(self.decode(encoded).astype(np.float64), -encoded.exponent)

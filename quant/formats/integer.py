@@ -5,11 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Int"]
+from .rounding import choice, round_floats, rounding_name
+from .scalar import Operands, Scalar, as_float64, code_dtype, integer_parameter, real
+
+__all__ = ["Int", "twos_complement"]
+
+
+def twos_complement(codes, bits):
+    """Signed integers of codes of that many bits, int64."""
+    codes = np.asarray(codes).astype(np.int64)
+    return codes - ((codes >> (bits - 1)) << bits)
 
 
 @dataclass(frozen=True)
-class Int:
+class Int(Scalar):
     """Integer of a fixed width: two's complement if signed.
 
     Codes are bit patterns, 0 to ``2 ** bits - 1``.
@@ -31,17 +40,18 @@ class Int:
     lsb = 0
 
     def __post_init__(self):
-        if not isinstance(self.bits, int) or isinstance(self.bits, bool):
-            raise TypeError(f"Bits must be an integer, not {self.bits!r}")
-        lowest = 2 if self.signed else 1
-        if not lowest <= self.bits <= 32:
-            raise ValueError(f"Bits must be {lowest} to 32, not {self.bits!r}")
+        integer_parameter("Bits", self.bits, low=2 if self.signed else 1, high=32)
         if self.narrow and not self.signed:
             raise ValueError("Narrow must be False where signed is False, not True")
 
     @property
     def name(self):
         return f"{'' if self.signed else 'u'}int{self.bits}{'n' if self.narrow else ''}"
+
+    @property
+    def integer_bits(self):
+        """Width of the greatest magnitude that `decode` gives."""
+        return self.bits
 
     @property
     def min(self):
@@ -53,35 +63,24 @@ class Int:
         """Greatest value."""
         return (1 << (self.bits - self.signed)) - 1
 
-    def decode(self, codes):
-        """Values of codes, an int64 array of the same shape."""
-        codes = np.asarray(codes)
-        if codes.dtype.kind not in "iu":
-            raise TypeError(f"Codes must be integers, not {codes.dtype}")
-        codes = codes.astype(np.int64)
-        if codes.size and (codes.min() < 0 or codes.max() >> self.bits):
-            raise ValueError(
-                f"Codes of {self.name} must be 0 to {(1 << self.bits) - 1}, "
-                f"not {codes.min()} to {codes.max()}"
-            )
-        return codes - ((codes >> (self.bits - 1)) << self.bits) if self.signed else codes
+    def operands(self, codes):
+        """Sign, exponent 0 and magnitude of codes; see `Operands`."""
+        codes = self.check_codes(codes)
+        value = twos_complement(codes, self.bits) if self.signed else codes.astype(np.int64)
+        return Operands((value < 0).astype(np.int64), np.zeros_like(value), np.abs(value))
 
-    def values(self, codes):
-        """Values of codes as float64."""
-        return self.decode(codes).astype(np.float64)
-
-    def is_nan(self, codes):
-        return np.zeros(np.shape(codes), bool)
-
-    is_inf = is_nan
-
-    def encode(self, values):
-        """Codes of the nearest values: round half to even, saturate.
+    def encode(self, values, *, rounding="half_even", overflow="saturate"):
+        """Codes of real values, rounded by one of `ROUNDINGS`, saturated.
 
         Raises ValueError for NaN, of which integers have none.
         """
-        values = np.asarray(values, np.float64)
+        rounding = rounding_name(rounding)
+        choice("Overflow", overflow, ("saturate",))
+        values = real(values)
         if np.isnan(values).any():
             raise ValueError(f"Values must be numbers: {self.name} has no code for NaN")
-        rounded = np.clip(np.rint(values), self.min, self.max).astype(np.int64)
-        return rounded & ((1 << self.bits) - 1)
+        # The limits are floats of the values' own kind: a greater limit would be rounded up.
+        values = values if self.bits <= 24 else as_float64(values)
+        values = np.clip(values, self.min - 1, self.max + 1)
+        rounded = np.clip(round_floats(values, rounding), self.min, self.max)
+        return (rounded.astype(np.int64) & ((1 << self.bits) - 1)).astype(code_dtype(self.bits))

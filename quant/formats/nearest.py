@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounding to the nearest of listed values."""
+
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+from .rounding import choice, rounding_name
+from .scalar import Scalar, as_float64, real
+
+__all__ = ["Listed", "Nearest"]
+
+
+class Nearest:
+    """Rounding to the nearest of a few values, exactly.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Ascending, distinct.
+    even : sequence of bool
+        Whether a tie under ``half_even`` goes to this value rather than to its neighbour; where
+        both or neither would take it, it goes to the lesser magnitude.
+    """
+
+    def __init__(self, values, even):
+        self.values = np.array(values, np.float64)
+        exact = [Fraction(float(value)) for value in values]
+        middles = [(a + b) / 2 for a, b in zip(exact, exact[1:], strict=False)]
+        # The greatest float that is not above each middle, and whether it is the middle itself.
+        below = [float(middle) for middle in middles]
+        below = [x if Fraction(x) <= m else float(np.nextafter(x, -np.inf))
+                 for x, m in zip(below, middles, strict=True)]
+        self.middles = np.array(below, np.float64)
+        self.ties = np.array([Fraction(x) == m for x, m in zip(below, middles, strict=True)], bool)
+        even = np.array(even, bool)
+        outward = np.abs(self.values[1:]) > np.abs(self.values[:-1])
+        self.up = {  # whether a tie between i and i + 1 goes up
+            "half_even": np.where(even[1:] == even[:-1], ~outward, even[1:]),
+            "half_up": np.ones(len(middles), bool),
+            "half_down": np.zeros(len(middles), bool),
+            "half_away": outward,
+            "half_zero": ~outward,
+        }
+
+    def index(self, x, rounding):
+        """Index of the value that each float is rounded to; not for NaN."""
+        if rounding in self.up:
+            up = np.append(self.up[rounding], False)
+            index = np.searchsorted(self.middles, x, side="left")
+            at = np.minimum(index, max(len(self.middles) - 1, 0))
+            tie = self.ties[at] & (self.middles[at] == x) if len(self.middles) else False
+            return index + (tie & up[at])
+        floor = np.searchsorted(self.values, x, side="right") - 1
+        index = np.maximum(floor, 0)
+        if rounding == "zero":
+            inexact = self.values[index] != x
+            index = index + (inexact & (np.asarray(x) < 0) & (floor >= 0))
+            index = np.minimum(index, len(self.values) - 1)
+        return index
+
+
+class Listed(Scalar):
+    """A scalar format that encodes by looking up the nearest of its values.
+
+    A subclass also declares ``used()``: the values that are encoded, and their codes.
+    """
+
+    symmetric = True  # whether "even" counts magnitudes, or values
+
+    @property
+    def min(self):
+        """Least value."""
+        return float(_nearest(self)[0].values[0])
+
+    @property
+    def max(self):
+        """Greatest value."""
+        return float(_nearest(self)[0].values[-1])
+
+    def encode(self, values, *, rounding="half_even", overflow="saturate"):
+        """Codes of the nearest values, saturated.
+
+        Under ``half_even`` a tie goes to the value with the even place in the list of magnitudes
+        (in a codebook: of values). Raises ValueError for NaN.
+        """
+        rounding = rounding_name(rounding)
+        choice("Overflow", overflow, ("saturate",))
+        values = as_float64(real(values))
+        if np.isnan(values).any():
+            raise ValueError(f"Values must be numbers: {self.name} has no code for NaN")
+        nearest, codes = _nearest(self)
+        return codes[nearest.index(values, rounding)]
+
+
+@lru_cache(maxsize=64)
+def _nearest(fmt):
+    """`Nearest` of a format's values, and the code of each."""
+    values, codes = fmt.used()
+    order = np.argsort(values, kind="stable")
+    values, codes = values[order], codes[order]
+    first = np.append(True, values[1:] != values[:-1])  # of equal values the lowest code
+    values, codes = values[first], codes[first]
+    key = np.abs(values) if fmt.symmetric else values
+    return Nearest(values, np.searchsorted(np.unique(key), key) % 2 == 0), codes
