@@ -127,6 +127,7 @@ class Group:
 
     def decode(self, encoded):
         """Exact values in units of ``2 ** -exponent``: int64, shape (…, K)."""
+        encoded = GroupCodes(*encoded)
         k = np.shape(encoded.codes)[-1]
         integers = self.element.decode(encoded.codes)
         if self.zero_point:

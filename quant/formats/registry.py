@@ -90,13 +90,17 @@ def get(name):
     Raises
     ------
     ValueError
-        With the nearest names where there is none, or with what is wrong in its parameters.
+        With the nearest names, and where the family exists with what is wrong in its parameters.
     """
     if name in _REGISTRY:
         return _REGISTRY[name]
+    why = ""
     for form, make in _FORMS:
         match = re.fullmatch(form, str(name))
         if match and all(len(part or "") <= 6 for part in match.groups()):
-            return make(*match.groups())
+            try:
+                return make(*match.groups())
+            except ValueError as error:
+                why = f" ({error})"
     near = get_close_matches(str(name), _REGISTRY, n=5, cutoff=0.4) or names()
-    raise ValueError(f"Format must be one of {', '.join(near)}, not {name!r}")
+    raise ValueError(f"Format must be one of {', '.join(near)}, not {name!r}{why}")

@@ -157,4 +157,4 @@ def test_registry_unknown():
     with pytest.raises(ValueError) as caught:
         formats.get("int44")
     assert str(caught.value).startswith("Format must be one of int4, ")
-    assert str(caught.value).endswith(", not 'int44'")
+    assert str(caught.value).endswith(", not 'int44' (Bits must be 2 to 32, not 44)")
