@@ -4,7 +4,7 @@
 import numpy as np
 import torch
 
-__all__ = ["integers", "magnitude", "matmul"]
+__all__ = ["dot", "integers", "magnitude", "matmul"]
 
 # Sums that stay within a float's integers are exact in any order, with or without FMA.
 FLOAT32, FLOAT64 = 1 << 24, 1 << 53
@@ -32,6 +32,26 @@ def magnitude(tensor):
         return 0
     low, high = torch.aminmax(tensor)
     return max(-int(low), int(high))
+
+
+def dot(a, b):
+    """``sum(a * b)`` along the last axis, exact.
+
+    Parameters
+    ----------
+    a, b : integer tensors, or object arrays of Python integers, shapes that broadcast to (…, K)
+
+    Returns
+    -------
+    int64 tensor, shape (…)
+        An object array of Python integers where sums may reach ``2 ** 63``.
+    """
+    a, b = integers(a, "a"), integers(b, "b")
+    k = max(a.shape[-1:] + b.shape[-1:], default=0)
+    if k * magnitude(a) * magnitude(b) < 1 << 63:
+        return (a.long() * b.long()).sum(dim=-1)
+    a, b = (x if isinstance(x, np.ndarray) else x.numpy().astype(object) for x in (a, b))
+    return np.asarray((a * b).sum(axis=-1), object)
 
 
 def matmul(a, b, *, bounds=None):

@@ -52,7 +52,8 @@ def mx_dot(a_format, a, b_format, b):
     for (x, x_values, x_scale), (y, y_values, y_scale) in zip(
         *(zip(*parts, strict=True) for parts in blocks), strict=True
     ):
-        scale, special = x_scale * y_scale, np.sum(x_values * y_values)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scale, special = x_scale * y_scale, np.sum(x_values * y_values)
         if np.isfinite(scale) and np.isfinite(special):
             (exact,) = np.asarray(matmul(x[None], y[None])).flat
             significand, exponent = np.frexp(scale)

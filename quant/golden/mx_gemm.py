@@ -11,7 +11,7 @@ from .mx_dot import same_blocks
 
 __all__ = ["mx_gemm", "quantise"]
 
-TILE = 256  # rows and columns of the part of the result that stays in the cache
+TILE = 1024  # rows and columns of the result that are computed at once
 VECTORS = 8  # up to so many rows are faster by `mx_kernels.dot`
 
 
@@ -96,9 +96,9 @@ def mx_gemm(a_format, a, b_format, b):
         digits *= (2 << fmt.scale.mantissa_bits) - 1 if fmt.two_level else 1
     bound, shift = size * most[0] * most[1] * digits, 0
     if bound > FLOAT64:
-        # B is split into two parts of half its bits, whose products are exact in float64.
-        shift = -(-most[1].bit_length() // 2)
-        if digits > 1 or size * most[0] * max(1 << shift, (most[1] >> shift) + 1) > FLOAT64:
+        # A is split into two parts of half its bits, whose products are exact in float64.
+        shift = -(-most[0].bit_length() // 2)
+        if digits > 1 or size * most[1] * max(1 << shift, (most[0] >> shift) + 1) > FLOAT64:
             raise ValueError(f"Blocks of {size} products of {a_format.element.name} and "
                              f"{b_format.element.name} are too wide")
     if len(a.codes) <= VECTORS:
@@ -125,19 +125,26 @@ def _by_loops(a_format, a, b_format, b, shift):
     """A few vectors by many rows."""
     from . import mx_kernels
 
-    parts = _parts(b_format.element, shift)
+    parts = [part[a.codes] for part in _parts(a_format.element, shift)]
+    element = b_format.element
     result = np.empty((len(a.codes), len(b.codes)), np.float32)
     mx_kernels.by_rows(
-        mx_kernels.dot, len(b.codes),
-        a_format.element.values(a.codes), a_format.scale.values(a.scales),
-        np.ascontiguousarray(b.codes), b_format.scale.values(b.scales),
-        parts[0], parts[-1], len(parts) > 1, a_format.size, result,
+        mx_kernels.dot, len(b.codes), parts[0], parts[-1], len(parts) > 1,
+        a_format.scale.values(a.scales), np.ascontiguousarray(b.codes),
+        b_format.scale.values(b.scales), element.values(element.codes()), a_format.size, result,
     )
     return torch.from_numpy(result)
 
 
+def _add_sums(high, low, total):
+    """``total += high + low``, the sum rounded once to float32."""
+    from . import mx_kernels
+
+    mx_kernels.by_rows(mx_kernels.add_sums, len(total), *(x.numpy() for x in (high, low, total)))
+
+
 def _by_tiles(a_format, a, b_format, b, *, shift, narrow):
-    """Block after block by BLAS, tile after tile so that sums stay in the cache.
+    """Block after block by BLAS, tile after tile so that buffers stay small.
 
     The scales go into the operands: all products of a block are integers times one unit still.
     """
@@ -153,30 +160,32 @@ def _by_tiles(a_format, a, b_format, b, *, shift, narrow):
         narrow &= bool(most * float(fmt.element.max) < 2.0**55)
         scales.append(scale)
     kind = np.float32 if narrow else np.float64
-    x = _scaled(a_format.element.values(a_format.element.codes()), a.codes, scales[0], kind)
-    parts = [_scaled(part, b.codes, scales[1], kind) for part in _parts(b_format.element, shift)]
-    result = torch.zeros(x.shape[1], parts[0].shape[1])
-    for rows, row_sums in zip(x.split(TILE, 1), result.split(TILE), strict=True):
-        for i, total in enumerate(row_sums.split(TILE, 1)):
-            columns = slice(i * TILE, i * TILE + total.shape[1])
-            for block in range(len(x)):
-                sums = [rows[block] @ part[block, columns].T for part in parts]
-                total += sums[0].float() if len(sums) == 1 else _odd_sum(*sums).float()
+    element = b_format.element
+    parts = [_scaled(part, a.codes, scales[0], kind) for part in _parts(a_format.element, shift)]
+    y = _scaled(element.values(element.codes()), b.codes, scales[1], kind)
+    result = torch.zeros(len(a.codes), len(b.codes))
+    for i, row_sums in enumerate(result.split(TILE)):
+        rows = slice(i * TILE, i * TILE + len(row_sums))
+        for j, total in enumerate(row_sums.split(TILE, 1)):
+            columns = slice(j * TILE, j * TILE + total.shape[1])
+            sums = [y.new_empty(total.shape) for _ in parts]
+            term = torch.empty(total.shape)
+            for block in range(len(y)):
+                for part, target in zip(parts, sums, strict=True):
+                    torch.mm(part[block, rows], y[block, columns].T, out=target)
+                if narrow:
+                    total += sums[0]
+                elif len(sums) == 1:
+                    total += term.copy_(sums[0])
+                else:
+                    _add_sums(*sums, total)
     return result
 
 
 def _scaled(values, codes, scale, kind):
     """Scaled elements, shape (blocks, rows, size)."""
-    elements = values.astype(kind)[codes].reshape(*scale.shape, -1) * scale.astype(kind)[..., None]
-    return torch.from_numpy(np.ascontiguousarray(elements.transpose(1, 0, 2)))
-
-
-def _odd_sum(high, low):
-    """Sum of two float64 tensors rounded to odd, so that it can be rounded once more."""
-    total = high + low
-    back = total - high
-    error = (high - (total - back)) + (low - back)
-    bits = total.view(torch.int64)
-    towards = torch.where((error > 0) == (total > 0), 1, -1)
-    bits += torch.where((error != 0) & (bits & 1 == 0), towards, 0)
-    return total
+    table = torch.from_numpy(values.astype(kind))
+    places = torch.from_numpy(np.asarray(codes)).reshape(-1).int()
+    elements = table.index_select(0, places).reshape(*scale.shape, -1)
+    elements *= torch.from_numpy(scale.astype(kind))[..., None]
+    return elements.transpose(0, 1).contiguous()

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import njit
 
-__all__ = ["by_rows", "dot", "encode_fixed", "encode_minifloat"]
+__all__ = ["add_sums", "by_rows", "dot", "encode_fixed", "encode_minifloat"]
 
-MAGNITUDE, MANTISSA, INFINITY = 0x7FFFFFFF, 0x7FFFFF, 0x7F800000  # of float32
+# Of float32. Without a type, integers widen to 64 bits, of which half as many fit a register.
+i32 = np.int32
+MAGNITUDE, MANTISSA, INFINITY, SHIFT = i32(0x7FFFFFFF), i32(0x7FFFFF), i32(0x7F800000), i32(23)
 
 
 def by_rows(kernel, rows, *arguments):
@@ -27,18 +29,34 @@ def by_rows(kernel, rows, *arguments):
             done.result()
 
 
+@njit(nogil=True, inline="always")
+def _float(bits):
+    return i32(bits).view(np.float32)
+
+
+@njit(nogil=True, inline="always")
+def _bits(value):
+    return np.float32(value).view(i32)
+
+
 @njit(nogil=True, cache=True)
 def _scale(x, emax, carry):
     """E8M0 code of a block of float32 bit patterns; 255 with a NaN or an infinity."""
-    greatest = 0
+    greatest = i32(0)
     for i in range(len(x)):
-        greatest = max(greatest, x[i] & MAGNITUDE)
+        greatest = max(greatest, i32(x[i] & MAGNITUDE))
     if greatest >= INFINITY:
         return 255
     if greatest == 0:
         return 0
-    exponent = (greatest >> 23) + ((greatest & MANTISSA) >= carry)
+    exponent = (greatest >> SHIFT) + ((greatest & MANTISSA) >= carry)
     return min(max(exponent - emax, 0), 254)
+
+
+@njit(nogil=True, cache=True)
+def _reciprocal(scale):
+    """``2 ** (127 - scale)``, exact."""
+    return _float((254 - scale) << 23 if scale < 254 else 1 << 22)
 
 
 @njit(nogil=True, cache=True)
@@ -60,10 +78,7 @@ def encode_minifloat(first, last, x, size, emax, carry, m, least, top, sign, cod
     codes, scales : uint8 arrays, shapes (rows, K) and (rows, K // size)
         The results.
     """
-    value, magic = np.empty(size, np.float32), np.empty(size, np.float32)
-    bits, magic_bits = value.view(np.int32), magic.view(np.int32)
-    shift = np.empty(size, np.int32)
-    unit = np.empty(1, np.float32)
+    least, top, sign, gap, one = i32(least), i32(top), i32(sign), i32(23 - m), i32(1 << m)
     for row in range(first, last):
         for block in range(x.shape[1] // size):
             source = x[row, block * size : (block + 1) * size]
@@ -73,19 +88,14 @@ def encode_minifloat(first, last, x, size, emax, carry, m, least, top, sign, cod
             if scale == 255:
                 target[:] = 0
                 continue
-            unit.view(np.int32)[0] = (254 - scale) << 23 if scale < 254 else 1 << 22
+            factor = _reciprocal(scale)
             for i in range(size):
-                bits[i] = source[i] & MAGNITUDE
-            for i in range(size):
-                value[i] *= unit[0]
-            for i in range(size):
-                shift[i] = max(bits[i] >> 23, least)
-                magic_bits[i] = (shift[i] + 23 - m) << 23
-            for i in range(size):
-                value[i] += magic[i]
-            for i in range(size):
-                code = min(((shift[i] - least) << m) + bits[i] - magic_bits[i], top)
-                target[i] = code | (sign if source[i] < 0 else 0)
+                value = np.float32(_float(source[i] & MAGNITUDE) * factor)
+                shift = max(i32(_bits(value) >> SHIFT), least)
+                magic = i32(i32(shift + gap) * i32(1 << 23))
+                rounded = i32(_bits(value + _float(magic)) - magic)
+                code = min(i32(i32(i32(shift - least) * one) + rounded), top)
+                target[i] = np.uint8(code if source[i] >= 0 else i32(code + sign))
 
 
 @njit(nogil=True, cache=True)
@@ -101,11 +111,9 @@ def encode_fixed(first, last, x, size, emax, carry, fraction, low, high, mask, c
 
     The others as in `encode_minifloat`.
     """
-    value, bits = np.empty(size, np.float32), np.empty(size, np.int32)
-    value_bits = value.view(np.int32)
-    unit = np.empty(1, np.float32)
+    low, high, mask = i32(low), i32(high), i32(mask)
     magic = np.float32(12582912.0)  # 1.5 * 2 ** 23: the last bit of a sum is worth 1
-    magic_bits = 0x4B400000
+    one = np.float32(1 << fraction)
     for row in range(first, last):
         for block in range(x.shape[1] // size):
             source = x[row, block * size : (block + 1) * size]
@@ -115,23 +123,20 @@ def encode_fixed(first, last, x, size, emax, carry, fraction, low, high, mask, c
             if scale == 255:
                 target[:] = 0
                 continue
-            unit.view(np.int32)[0] = (254 - scale) << 23 if scale < 254 else 1 << 22
+            factor = _reciprocal(scale)
             for i in range(size):
-                value_bits[i] = source[i]
-            for i in range(size):
-                value[i] = value[i] * unit[0] * np.float32(1 << fraction) + magic
-            for i in range(size):
-                bits[i] = min(max(value_bits[i] - magic_bits, low), high)
-            for i in range(size):
-                target[i] = bits[i] & mask
+                scaled = np.float32(np.float32(_float(source[i]) * factor) * one)
+                rounded = np.float32(scaled + magic)
+                code = min(max(i32(_bits(rounded) - _bits(magic)), low), high)
+                target[i] = np.uint8(code & mask)
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc"})
-def _block_sum(a, codes, table):
+def _block_sum(x, y):
     """Sum of products, exact in float64, so that its order does not matter."""
     total = 0.0
-    for i in range(len(a)):
-        total += a[i] * table[codes[i]]
+    for i in range(len(x)):
+        total += x[i] * y[i]
     return total
 
 
@@ -141,38 +146,44 @@ def _odd_sum(high, low):
     total = high + low
     back = total - high
     error = (high - (total - back)) + (low - back)
-    if error != 0:
-        pair = np.array([total])
-        bits = pair.view(np.int64)
-        if bits[0] & 1 == 0:
-            bits[0] += 1 if (error > 0) == (total > 0) else -1
-        total = pair[0]
+    if error != 0 and np.float64(total).view(np.int64) & 1 == 0:
+        total = np.nextafter(total, np.inf if error > 0 else -np.inf)
     return total
 
 
 @njit(nogil=True, cache=True)
-def dot(first, last, a, a_scales, codes, scales, high, low, split, size, result):
+def add_sums(first, last, high, low, total):
+    """``total += high + low``: the sum of two float64 arrays rounded once to float32."""
+    for row in range(first, last):
+        for column in range(total.shape[1]):
+            total[row, column] += np.float32(_odd_sum(high[row, column], low[row, column]))
+
+
+@njit(nogil=True, cache=True)
+def dot(first, last, high, low, split, a_scales, codes, scales, table, size, result):
     """Products of a few vectors with many coded rows, blocks combined in FP32, ascending k.
 
     Parameters
     ----------
-    a : float64 array, shape (M, K)
-        Elements.
+    high, low : float64 arrays, shape (M, K)
+        Elements of the vectors; if ``split``, they are the sums of both.
     a_scales : float64 array, shape (M, blocks)
-    codes, scales : uint8 arrays, shape (N, K), and float64 array, shape (N, blocks)
+    codes, scales : uint8 array, shape (N, K), and float64 array, shape (N, blocks)
         The rows.
-    high, low : float64 arrays
-        The element of each code; if ``split``, as the sum of both.
+    table : float64 array
+        Value of each code.
     result : float32 array, shape (M, N)
     """
+    y = np.empty(size)
     for row in range(first, last):
-        for vector in range(a.shape[0]):
+        for vector in range(high.shape[0]):
             total = np.float32(0)
-            for block in range(a.shape[1] // size):
+            for block in range(high.shape[1] // size):
                 start = block * size
-                x, y = a[vector, start : start + size], codes[row, start : start + size]
-                exact = _block_sum(x, y, high)
+                for i in range(size):
+                    y[i] = table[codes[row, start + i]]
+                exact = _block_sum(high[vector, start : start + size], y)
                 if split:
-                    exact = _odd_sum(exact, _block_sum(x, y, low))
+                    exact = _odd_sum(exact, _block_sum(low[vector, start : start + size], y))
                 total += np.float32(exact * (a_scales[vector, block] * scales[row, block]))
             result[vector, row] = total

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from carrysave.quant.golden.group_dot import group_dot
-from carrysave.quant.golden.mixpe import mixpe
+from carrysave.quant.golden.mixpe import mixpe, mixpe_groups
 
 
 def test_every_pair(compared):
@@ -41,3 +41,27 @@ def test_broadcasts_like_group_dot(compared):
 
 def test_lists():
     assert mixpe([1, 2, 3], [4, -5, 6]).item() == 12
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 64])
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_groups(size, zero_points, compared):
+    torch.manual_seed(size)
+    k, groups = 33, -(-33 // size)
+    a, q = torch.randint(-128, 128, (20, k)), torch.randint(0, 16, (20, k))
+    scales = torch.randint(1, 256, (20, groups))
+    zeros = torch.randint(0, 16, (20, groups)) if zero_points else None
+    found = mixpe_groups(a, q, size=size, scales=scales, zeros=zeros).tolist()
+    for row, total in enumerate(found):
+        assert total == sum(
+            int(a[row, i]) * int(scales[row, i // size])
+            * (int(q[row, i]) - (int(zeros[row, i // size]) if zero_points else 0))
+            for i in range(k)
+        )
+    compared(len(found))
+
+
+def test_scales_must_match_the_groups():
+    one = torch.ones(5).int()
+    with pytest.raises(ValueError, match="^Scales must be 3 for K = 5, not 2$"):
+        mixpe_groups(one, one, size=2, scales=torch.ones(2).int())
