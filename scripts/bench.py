@@ -1,32 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speeds of this machine: what waiting for carrysave costs. Run by ``make bench``."""
+"""Speeds of this machine: what waiting for carrysave costs. Run by ``make bench``.
 
+Ratios compare runs that take turns, so that a busy moment meets both sides. Names of parts as
+arguments run those alone.
+"""
+
+import logging
 import statistics
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 
-from carrysave.hw.pe.mixpe import MixPE
-from carrysave.sim.batch import BatchSimulator
-
 IMPORTS = ("carrysave.quant.formats", "carrysave.hw.engine.engine", "carrysave.main", "torch")
 LANES, GROUP, CYCLES = 16, 8, 2_000_000
+SIZE = 1024  # of square matrices
+ELEMENTS = {  # MX format → element type of torchao's emulation
+    "mxfp8_e4m3": "float8_e4m3fn", "mxfp8_e5m2": "float8_e5m2", "mxfp4": "float4_e2m1fn_x2",
+    "mxfp6_e2m3": "fp6_e2m3", "mxfp6_e3m2": "fp6_e3m2",
+}
+LAYERS = {"mxfp8_e4m3": "MXFloat8e4m3", "mxint8": "MXInt8"}  # … → of Brevitas' quantisers
 
 
-def import_seconds(name):
-    """Median of five fresh interpreters."""
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", f"import {name}"], check=True, timeout=60)
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+def seconds_of(functions, turns=9):
+    """Median seconds of each function, called in turns after one call that warms it up."""
+    seconds = [[] for _ in functions]
+    for function in functions:
+        function()
+    for _ in range(turns):
+        for function, taken in zip(functions, seconds, strict=True):
+            start = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in seconds]
 
 
-def batch_seconds():
-    """Seconds to build the simulator (0 from the cache) and to run; every sum is checked."""
+def imports():
+    for name in IMPORTS:
+        (seconds,) = seconds_of([lambda name=name: subprocess.run(
+            [sys.executable, "-c", f"import {name}"], check=True, timeout=60)], turns=5)
+        print(f"import {name:27} {seconds:6.2f} s")
+
+
+def batch():
+    """Build (0 s from the cache) and run the batch simulator; every sum is checked."""
+    from carrysave.hw.pe.mixpe import MixPE
+    from carrysave.sim.batch import BatchSimulator
+
     rng = np.random.default_rng(0)
     weights = rng.integers(-8, 8, (CYCLES, LANES))
     activations = rng.integers(-128, 128, (CYCLES, LANES))
@@ -41,16 +63,93 @@ def batch_seconds():
     sums = (weights * activations).sum(axis=1).reshape(-1, GROUP).sum(axis=1)
     if not np.array_equal(run.outputs, sums):
         raise SystemExit("batch simulation differs from NumPy")
-    return built - start, done - built
+    print(f"build a batch simulator            {built - start:6.2f} s (a fraction once cached)")
+    print(f"batch simulation, {LANES}-lane MixPE    {CYCLES / (done - built) / 1e6:6.2f} million "
+          f"cycles/s, {CYCLES // GROUP} sums equal")
+
+
+def gemm():
+    """Exact integer products, codes in, integers out, beside torch's float32."""
+    import torch
+
+    from carrysave.quant.golden.gemm import gemm
+
+    rng = np.random.default_rng(0)
+    a = torch.from_numpy(rng.integers(0, 256, (SIZE, SIZE), np.uint8))
+    b = torch.from_numpy(rng.integers(0, 16, (SIZE, SIZE), np.uint8))
+    x, y = a.view(torch.int8), ((b ^ 8) - 8).view(torch.int8)
+    if not torch.equal(gemm(a, b, a_format="int8", b_format="int4"), x.long() @ y.long().T):
+        raise SystemExit("gemm differs from torch's int64 product")
+    floats = x.float(), y.float().T.contiguous()
+    exact, single = seconds_of([
+        lambda: gemm(a, b, a_format="int8", b_format="int4"), lambda: floats[0] @ floats[1],
+    ], turns=31)
+    wide = x.long(), y.long().T.contiguous()
+    others = seconds_of([
+        lambda: wide[0] @ wide[1], lambda: wide[0].numpy() @ wide[1].numpy(),
+        lambda: torch._int_mm(x, y.T.contiguous()),  # pyright: ignore[reportPrivateImportUsage]
+    ], turns=3)
+    print(f"int8 by int4 codes, {SIZE}x{SIZE}x{SIZE}, times torch's float32 product "
+          f"({1000 * single:.1f} ms):")
+    print(f"  carrysave, exact                 {exact / single:6.2f}")
+    for name, seconds in zip(("torch int64", "NumPy int64", "torch._int_mm"), others, strict=True):
+        print(f"  {name:32} {seconds / single:6.1f}")
+
+
+def emulations(name, a, b):
+    """What torchao and Brevitas have to quantise ``a`` and ``b`` to a format and multiply them."""
+    import torch
+    from brevitas.nn import QuantLinear
+    from brevitas.quant import mx_quant_ocp
+    from torchao.prototype.mx_formats.mx_tensor import MXTensor
+
+    if name in ELEMENTS:
+        kind = getattr(torch, ELEMENTS[name], ELEMENTS[name])
+        yield "torchao", lambda: MXTensor.to_mx(a, kind, 32) @ MXTensor.to_mx(b, kind, 32).t()
+    if name in LAYERS:
+        layer = QuantLinear(
+            b.shape[1], b.shape[0], bias=False,
+            weight_quant=getattr(mx_quant_ocp, LAYERS[name] + "Weight"),
+            input_quant=getattr(mx_quant_ocp, LAYERS[name] + "Act"),
+        ).eval()
+        yield "Brevitas", lambda: layer(a)
+
+
+def mx():
+    """MX quantisation of vectors and a matrix and their exact dots, beside emulations."""
+    import torch
+
+    from carrysave.quant import formats
+    from carrysave.quant.golden.mx_gemm import mx_gemm, quantise
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # torchao tells which GPU extensions are missing
+    torch.manual_seed(0)
+    for m, n in (1, 4 * SIZE), (SIZE, SIZE):
+        print(f"float32 {m}x{n} and {n}x{n} to MX blocks and their product, ms; "
+              "speed against the faster emulation:")
+        a, b = torch.randn(m, n), torch.randn(n, n)
+        for name in [*ELEMENTS, "mxint8"]:
+            fmt, rivals = formats.get(name), dict(emulations(name, a, b))
+
+            def exact(fmt=fmt, a=a, b=b):
+                return mx_gemm(fmt, quantise(a, fmt), fmt, quantise(b, fmt))
+
+            with torch.no_grad():
+                ours, *theirs = seconds_of([exact, *rivals.values()], turns=5)
+            shown = ", ".join(f"{rival} {1000 * seconds:.1f}"
+                              for rival, seconds in zip(rivals, theirs, strict=True))
+            print(f"  {name:12} exact {1000 * ours:6.1f}, {shown}: {min(theirs) / ours:.1f} times")
+
+
+PARTS = {"imports": imports, "batch": batch, "gemm": gemm, "mx": mx}
 
 
 def main():
-    for name in IMPORTS:
-        print(f"import {name:27} {import_seconds(name):6.2f} s")
-    build, run = batch_seconds()
-    print(f"build a batch simulator            {build:6.2f} s (a fraction once it is cached)")
-    print(f"batch simulation, {LANES}-lane MixPE    {CYCLES / run / 1e6:6.2f} million cycles/s, "
-          f"{CYCLES // GROUP} sums equal")
+    for name in sys.argv[1:] or PARTS:
+        if name not in PARTS:
+            raise SystemExit(f"Part must be one of {', '.join(PARTS)}, not {name!r}")
+        PARTS[name]()
 
 
 if __name__ == "__main__":

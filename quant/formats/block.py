@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Blocks of elements that share a scale: MX, NVFP4, block floating point."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +60,7 @@ class Block:
     """
 
     element: Scalar
-    scale: Scalar = field(default_factory=Exponent)
+    scale: Scalar = Exponent()
     size: int = 32
     rule: str = "floor"
 
@@ -145,7 +145,7 @@ class Block:
             values = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)])
         x = values.reshape(*values.shape[:-1], self.blocks(k), self.size)
         # The greatest magnitude: NaN where there is one.
-        amax = np.maximum(x.max(axis=-1), -x.min(axis=-1))
+        amax = np.maximum(x.max(axis=-1), -x.min(axis=-1)) + 0  # never -0
         bad = ~np.isfinite(amax)
         if bad.any():
             x = np.where(bad[..., None], x.dtype.type(0), x)
@@ -160,18 +160,21 @@ class Block:
 
     def _by_exponent(self, x, amax, rounding):
         significand, exponent = np.frexp(amax)
-        most, emax = np.frexp(amax.dtype.type(self.element.max))
-        exponent = exponent.astype(np.int64) - emax
+        most, _ = np.frexp(float(self.element.max))
+        exponent = exponent.astype(np.int64) - self.emax - 1
         if self.rule == "ceil":
             exponent = exponent + (significand > most)
         bias, top = self.scale.bias, self.scale.nan_code - 1
         code = np.where(amax == 0, 0, np.clip(exponent + bias, 0, top))
-        # Exact but for what is far below the least element, where half_even gives 0 all the same.
-        if x.dtype == np.float32 and rounding == "half_even" and bias <= 127 and top - bias <= 127:
-            scaled = x * np.ldexp(np.float32(1), (bias - code).astype(np.int32))[..., None]
+        shift = (bias - code).astype(np.int32)[..., None]
+        usual = bias <= 127 and top - bias <= 127 and self.element.lsb >= -124 and self.emax < 127
+        # Exact but for what is far below the least element: half_even gives 0 all the same, other
+        # roundings need a number that is not 0.
+        if x.dtype == np.float32 and rounding == "half_even" and usual:
+            scaled = x * np.ldexp(np.float32(1), shift)
         else:
-            x = x.astype(np.float64)
-            scaled = np.ldexp(x, (bias - code).astype(np.int32)[..., None])
+            scaled = np.ldexp(x.astype(np.float64), shift)
+            scaled = np.where((scaled == 0) & (x != 0), np.copysign(2.0**-1074, x), scaled)
         return code.astype(self.scale.codes().dtype), self.element.encode(scaled, rounding=rounding)
 
     def _by_minifloat(self, x, amax, rounding, tensor_scale):
@@ -179,7 +182,11 @@ class Block:
         most = float(self.element.max)
         if tensor_scale is None:
             greatest = amax.max(initial=0)
-            ratio = odd_quotient(greatest, most * self.scale.max).astype(np.float32)
+            with np.errstate(over="ignore"):
+                ratio = odd_quotient(greatest, most * self.scale.max).astype(np.float32)
+            if ratio == np.inf:
+                raise ValueError(f"Values must be small enough for an fp32 scale of the tensor in "
+                                 f"{self.name}, not {float(greatest)!r}")
             tensor_scale = max(ratio, np.float32(2.0**-149)) if greatest else np.float32(1)
         elif not (np.float32(tensor_scale) == tensor_scale and 0 < tensor_scale < np.inf):
             raise ValueError(f"Tensor scale must be a positive fp32 number, not {tensor_scale!r}")

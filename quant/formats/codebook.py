@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Formats given by any table of values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 
@@ -23,10 +23,13 @@ class Codebook(Listed):
         2 to 65536 finite numbers, taken at their exact values. Of equal ones the first is used.
     title : str
         Name of the format.
+    source : str
+        What it is and where it is from, for its readers.
     """
 
     entries: tuple
     title: str = "codebook"
+    source: str = field(default="", compare=False, repr=False)
 
     symmetric = False
 

@@ -2,11 +2,12 @@
 """Fixed point with the semantics of high-level synthesis."""
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
 from .integer import twos_complement
-from .rounding import OVERFLOWS, ROUNDINGS, choice, round_floats, rounding_name
+from .rounding import OVERFLOWS, ROUNDINGS, choice, odd_float, round_floats, rounding_name
 from .scalar import Operands, Scalar, as_float64, code_dtype, integer_parameter, real
 
 __all__ = ["Fixed"]
@@ -131,6 +132,22 @@ class Fixed(Scalar):
             if overflow == "SAT_ZERO":
                 kept = np.where(outside, 0, kept)
         return (kept & ((1 << self.width) - 1)).astype(code_dtype(self.width))
+
+    def encode_integers(self, integers, scale=1, **how):
+        """Codes of exact products ``integers * scale``, rounded once; see `Scalar`.
+
+        Where they wrap, every bit of a product counts, however long it is.
+        """
+        integers, scale = np.asarray(integers), Fraction(scale)
+        wraps = (how.get("overflow") or self.overflow) in ("WRAP", "WRAP_SM")
+        if wraps and integers.dtype.kind in "iuO":
+            most = max(abs(int(integers.max(initial=0))), abs(int(integers.min(initial=0))))
+            if most * abs(scale) >= Fraction(2) ** (52 + self.lsb):
+                period = Fraction(2) ** (self.width + 1 + self.lsb)
+                products = [int(n) * scale for n in integers.reshape(-1).tolist()]
+                kept = [odd_float(p % period if p > 0 else -(-p % period)) for p in products]
+                return self.encode(np.array(kept).reshape(integers.shape), **how)
+        return super().encode_integers(integers, scale, **how)
 
     # Formats of exact results (UG1399): no bit is lost in any of them.
 

@@ -31,6 +31,9 @@ class Minifloat(Scalar):
 
     .. [1] IEEE Std 754-2019.
     .. [2] OCP 8-bit Floating Point Specification (OFP8) v1.0; OCP Microscaling Formats v1.0.
+    .. [3] Noune et al., 8-bit numerical formats for deep neural networks. arXiv:2206.02915 (2022).
+    .. [4] Sun et al., Hybrid 8-bit floating point (HFP8) training and inference for deep neural
+       networks. NeurIPS 2019 (bias 11).
 
     Parameters
     ----------
@@ -42,12 +45,12 @@ class Minifloat(Scalar):
         Default ``2 ** (e - 1) - 1``.
     specials : {"none", "ieee", "ocp", "fnuz"}
         ``none``: every code is finite. ``ieee``: the top exponent is Inf or NaN. ``ocp``: only all
-        ones is NaN. ``fnuz``: only the code of -0 is NaN, and there is no -0.
+        ones is NaN. ``fnuz``: only the code of -0 is NaN, and there is no -0 [3]_ [4]_.
     """
 
     exponent_bits: int
     mantissa_bits: int
-    bias: int | None = None
+    bias: int = None  # pyright: ignore[reportAssignmentType]
     specials: str = "none"
 
     def __post_init__(self):
@@ -179,7 +182,8 @@ class Minifloat(Scalar):
     @property
     def _short(self):
         """Whether a value, rounded to odd at bfloat16's 8 bits, still rounds to the same code."""
-        return self.mantissa_bits <= 5 and self.lsb >= -120 and self.bits <= 16
+        in_range = self.lsb >= -120 and self.integer_bits + self.lsb <= 127
+        return in_range and self.mantissa_bits <= 5 and self.bits <= 16
 
     def _encode(self, values, rounding, overflow):
         m = self.mantissa_bits
@@ -189,7 +193,11 @@ class Minifloat(Scalar):
         least, most = 2.0 ** max(self.lsb - 2, -1074), np.finfo(np.float64).max
         x = np.where(x == 0, 0, np.copysign(np.clip(np.abs(x), least, most), x))
         shift = np.maximum(np.frexp(x)[1] - 1 - m - self.lsb, 0)
-        integer = np.abs(round_floats(_scaled(x, -shift - self.lsb), rounding)).astype(np.int64)
+        x = _scaled(x, -shift - self.lsb)
+        integer = np.abs(round_floats(x, rounding)).astype(np.int64)
+        if m == 0 and rounding == "half_even":
+            # The significands 1 and 2 stand for two powers of two: the even one has an even code.
+            integer -= (np.abs(x) == 1.5) & (shift % 2 == 1)
         # A significand that rounds up to 2 ** (m + 1) carries into the exponent field.
         code = np.where(integer == 0, 0, (shift.astype(np.int64) << m) + integer)
         beyond = (code > self.max_code) | np.isinf(values)
@@ -198,7 +206,7 @@ class Minifloat(Scalar):
             # Directed roundings reach infinity on one side only, or not at all.
             reaches = {"floor": negative, "zero": False}.get(rounding, True) | np.isinf(values)
             special = self.nan_code if self.inf_code is None else self.inf_code
-            code = np.where(beyond & reaches, special, code)
+            code = np.where(beyond & reaches, np.int64(special), code)
         if self.nan_code is not None:
             code = np.where(nan, self.nan_code, code)
         sign = np.int64(1) << (self.bits - 1)
@@ -218,7 +226,7 @@ def odd_bfloat16(values):
     if values.dtype == np.float32:
         bits = np.ascontiguousarray(values).view(np.uint32)
     else:
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             nearest = values.astype(np.float32)
         back = nearest.astype(np.float64)
         bits = nearest.view(np.uint32) - (np.abs(back) > np.abs(values))
@@ -252,7 +260,7 @@ class Exponent(Scalar):
     """
 
     bits: int = 8
-    bias: int | None = None
+    bias: int = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self):
         integer_parameter("Bits", self.bits, low=2, high=10)

@@ -52,13 +52,14 @@ class Nearest:
             at = np.minimum(index, max(len(self.middles) - 1, 0))
             tie = self.ties[at] & (self.middles[at] == x) if len(self.middles) else False
             return index + (tie & up[at])
-        floor = np.searchsorted(self.values, x, side="right") - 1
-        index = np.maximum(floor, 0)
+        index = np.searchsorted(self.values, x, side="right") - 1
         if rounding == "zero":
-            inexact = self.values[index] != x
-            index = index + (inexact & (np.asarray(x) < 0) & (floor >= 0))
-            index = np.minimum(index, len(self.values) - 1)
-        return index
+            # Up from below 0, and not across it: without a 0, to the least of the same sign.
+            above = np.searchsorted(self.values, x, side="left")
+            before, after = (np.searchsorted(self.values, 0, side=s) for s in ("right", "left"))
+            index = np.where(np.asarray(x) < 0, np.minimum(above, before - 1),
+                             np.maximum(index, after))
+        return np.clip(index, 0, len(self.values) - 1)
 
 
 class Listed(Scalar):

@@ -19,7 +19,10 @@ from .pair import Pair
 
 __all__ = ["get", "names"]
 
-# QLoRA's 4-bit NormalFloat (Dettmers et al., NeurIPS 2023, appendix E).
+_NF4_SOURCE = (
+    "QLoRA's 4-bit NormalFloat. Dettmers et al., QLoRA: Efficient finetuning of quantized LLMs. "
+    "NeurIPS 2023, appendix E."
+)
 _NF4 = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
     -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
@@ -43,7 +46,7 @@ _LISTED = [
     AbFloat(4, 3, 4, 1 << 15),
     Log2(4),
     Log2(4, sqrt2=True),
-    Codebook(_NF4, "nf4"),
+    Codebook(_NF4, "nf4", _NF4_SOURCE),
     Pair(Int(4, narrow=True), AbFloat(2, 1, 2)),
     Pair(Flint(), AbFloat(2, 1, 3)),
     Pair(Int(8, narrow=True), AbFloat(4, 3, 4, 1 << 15)),

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 
 __all__ = [
-    "OVERFLOWS", "ROUNDINGS", "choice", "odd_integers", "odd_quotient", "round_floats",
+    "OVERFLOWS", "ROUNDINGS", "choice", "odd_float", "odd_integers", "odd_quotient", "round_floats",
     "rounding_name",
 ]
 
@@ -50,10 +50,10 @@ def round_floats(x, rounding):
         return np.floor(x)
     if rounding == "zero":
         return np.trunc(x)
-    down = np.floor(x)
-    rest = x - down  # exact: both have the same least bit, and rest < 1
-    up = {"half_up": True, "half_down": False, "half_away": x > 0, "half_zero": x < 0}[rounding]
-    return down + ((rest > 0.5) | ((rest == 0.5) & up))
+    whole = np.trunc(x)
+    rest = np.abs(x - whole)  # exact, which x - floor(x) is not
+    away = {"half_up": x > 0, "half_down": x < 0, "half_away": True, "half_zero": False}[rounding]
+    return whole + np.copysign((rest > 0.5) | ((rest == 0.5) & away), x)
 
 
 def odd_integers(integers, scale=1):
@@ -80,17 +80,19 @@ def odd_integers(integers, scale=1):
     exponent = scale.numerator.bit_length() - scale.denominator.bit_length()
     small = integers.dtype != np.uint64 and integers.dtype.kind != "O"
     if small and abs(scale) == Fraction(2) ** exponent and abs(exponent) <= 900:
-        n = integers.astype(np.int64) * (1 if scale > 0 else -1)
+        n = integers.astype(np.int64)
         magnitude = np.abs(n).view(np.uint64)  # of -2 ** 63 too
         excess = np.maximum(np.frexp(magnitude.astype(np.float64))[1] - 53, 0).astype(np.uint64)
         kept = magnitude >> excess
         kept |= (kept << excess) != magnitude
-        return np.copysign(np.ldexp(kept.astype(np.float64), excess.astype(np.int32) + exponent), n)
-    out = [_odd_float(int(n) * scale) for n in integers.reshape(-1).tolist()]
+        odd = np.ldexp(kept.astype(np.float64), excess.astype(np.int32) + exponent)
+        odd = np.copysign(odd, n)
+        return odd if scale > 0 else 0 - odd
+    out = [odd_float(int(n) * scale) for n in integers.reshape(-1).tolist()]
     return np.array(out, np.float64).reshape(integers.shape)
 
 
-def _odd_float(x):
+def odd_float(x):
     """A Fraction rounded to odd at 53 bits."""
     if x == 0:
         return 0.0

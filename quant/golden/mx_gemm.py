@@ -178,7 +178,7 @@ def _by_tiles(a_format, a, b_format, b, *, shift, narrow):
                 elif len(sums) == 1:
                     total += term.copy_(sums[0])
                 else:
-                    _add_sums(*sums, total)
+                    _add_sums(sums[0], sums[1], total)
     return result
 
 

@@ -5,21 +5,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
-import torch
+from .rounding import int64, round_shift
 
-__all__ = ["Requantiser", "count_differing", "requantise", "round_shift", "search"]
+__all__ = ["Requantiser", "count_differing", "requantise", "search"]
 
 ROUNDINGS = ("half_even", "half_up")
-
-
-def round_shift(values, shift, *, rounding="half_even"):
-    """``round(values / 2 ** shift)`` of an int64 tensor, exactly."""
-    if shift == 0:
-        return values
-    floor_, rest, half = values >> shift, values & ((1 << shift) - 1), 1 << (shift - 1)
-    if rounding == "half_up":
-        return floor_ + (rest >= half)
-    return floor_ + ((rest > half) | ((rest == half) & (floor_ & 1 == 1)))
 
 
 def requantise(z, *, multiplier, shift, low=-128, high=127, rounding="half_even"):
@@ -29,27 +19,33 @@ def requantise(z, *, multiplier, shift, low=-128, high=127, rounding="half_even"
     ----------
     z : integer tensor
         Accumulators.
-    multiplier, shift : int
-        b and c of the paper; the product must stay below ``2 ** 62``.
+    multiplier, shift : int or integer tensors, broadcast to ``z``
+        b and c of the paper, one for all or one per channel; products must stay below ``2 ** 62``.
     low, high : int
         Limits of the result.
     rounding : {"half_even", "half_up"}
 
     Returns
     -------
-    int64 tensor of the shape of ``z``
+    int64 tensor
 
     .. [1] HAWQ-V3 (Yao et al., 2021), section 3.2. Its published code multiplies in float64, which
        is not exact.
     """
     if rounding not in ROUNDINGS:
         raise ValueError(f"Rounding must be one of {', '.join(ROUNDINGS)}, not {rounding!r}")
-    if not 0 <= shift <= 62:
-        raise ValueError(f"Shift must be 0 to 62, not {shift!r}")
-    z = torch.as_tensor(z).long()
-    magnitude = max(-int(z.min()), int(z.max())) if z.numel() else 0
-    if magnitude * multiplier >= 1 << 62:
-        raise ValueError(f"Product of {magnitude} and {multiplier} exceeds 62 bits")
+    z, multiplier, shift = (
+        int64(x, name) for x, name in ((z, "Z"), (multiplier, "Multiplier"), (shift, "Shift"))
+    )
+    for x, name, most in (shift, "Shift", 62), (multiplier, "Multiplier", (1 << 62) - 1):
+        wrong = (x < 0) | (x > most)
+        if wrong.any():
+            raise ValueError(f"{name} must be 0 to {most}, not {int(x[wrong][0])}")
+    limit = ((1 << 62) - 1) // multiplier.clamp(min=1)
+    wide = (z > limit) | (z < -limit)
+    if wide.any():
+        z, multiplier = (int(x.expand(wide.shape)[wide][0]) for x in (z, multiplier))
+        raise ValueError(f"Product of {abs(z)} and {multiplier} exceeds 62 bits")
     return round_shift(z * multiplier, shift, rounding=rounding).clamp(low, high)
 
 
