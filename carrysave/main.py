@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from amaranth.hdl import UnusedElaboratable
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
@@ -276,10 +275,37 @@ def _answers(answers, labels):
     )
 
 
+@app.command()
+def formats(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="One of them, in full.")
+    ] = None,
+    as_json: Json = False,
+):
+    """Number formats: all of them, or one with its layout, values, special codes and source."""
+    from .format_view import show_all, show_one
+    from .formats import describe
+    from .quant import formats as known
+
+    console = Console()
+    if name is None:
+        found, page = [describe(known.get(each), full=False) for each in known.names()], show_all
+    else:
+        try:
+            found, page = describe(known.get(name)), show_one
+        except ValueError as error:
+            raise BadInput(str(error)) from None
+    if as_json:
+        _show(found)
+    else:
+        console.print(page(found, console.width), highlight=False)
+
+
 def main():
     """Run the command line; mistakes of the user end in one line and exit status 2."""
-    # Components that are made only to be checked are no mistake.
-    warnings.simplefilter("ignore", UnusedElaboratable)
+    # Components that are made only to be checked are no mistake. By its text: to import the
+    # warning's class takes as long as the rest of the start.
+    warnings.filterwarnings("ignore", ".* created but never used")
     try:
         app(standalone_mode=True)
     except BadInput as error:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the generated parts of the README.
 
-The configuration comes from its declaration, the measured numbers from ``reports/digits.json``.
+The configuration and the formats come from their declarations, the measured numbers from
+``reports/digits.json``.
 ``--measured`` first makes that file anew from ``build/digits`` (after ``make demo``); ``--check``
 only says whether the README is current.
 """
@@ -14,6 +15,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from carrysave.config import Config
+from carrysave.format_text import families, family_line
+from carrysave.formats import describe
+from carrysave.quant import formats
 
 ROOT = Path(__file__).parents[1]
 README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
@@ -40,6 +44,15 @@ def rows(model, section=""):
 
 def configuration():
     return "".join(["| key | default | meaning |\n|---|---|---|\n", *rows(Config)])
+
+
+def number_formats():
+    lines = ["| class | listed | what it is, and where from |\n|---|---|---|\n"]
+    listed = [describe(formats.get(name), full=False) for name in formats.names()]
+    for kind, members in families(listed).items():
+        names = " ".join(f"`{member['name']}`" for member in members)
+        lines.append(f"| {kind} | {names} | {' '.join(family_line(kind, members)).rstrip()} |\n")
+    return "".join(lines)
 
 
 def ledger(report):
@@ -108,6 +121,7 @@ def main():
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     parts = {
         "configuration": configuration(),
+        "formats": number_formats(),
         "ledger": ledger(report),
         "measured": measured(report),
     }

@@ -145,7 +145,7 @@ class Block:
             values = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)])
         x = values.reshape(*values.shape[:-1], self.blocks(k), self.size)
         # The greatest magnitude: NaN where there is one.
-        amax = np.maximum(x.max(axis=-1), -x.min(axis=-1)) + 0  # never -0
+        amax = np.abs(np.maximum(x.max(axis=-1), -x.min(axis=-1)))  # of -0 too
         bad = ~np.isfinite(amax)
         if bad.any():
             x = np.where(bad[..., None], x.dtype.type(0), x)
@@ -188,7 +188,8 @@ class Block:
                 raise ValueError(f"Values must be small enough for an fp32 scale of the tensor in "
                                  f"{self.name}, not {float(greatest)!r}")
             tensor_scale = max(ratio, np.float32(2.0**-149)) if greatest else np.float32(1)
-        elif not (np.float32(tensor_scale) == tensor_scale and 0 < tensor_scale < np.inf):
+        elif not (0 < tensor_scale <= float(np.finfo(np.float32).max)
+                  and float(np.float32(tensor_scale)) == tensor_scale):
             raise ValueError(f"Tensor scale must be a positive fp32 number, not {tensor_scale!r}")
         tensor_scale = float(tensor_scale)
         scales = self.scale.encode(odd_quotient(amax, most * tensor_scale))

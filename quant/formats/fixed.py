@@ -113,7 +113,9 @@ class Fixed(Scalar):
         # alike unless it wraps; this keeps ldexp exact.
         least, most = 2.0 ** (self.lsb - 2), 2.0 ** (self.width + self.lsb + 1)
         magnitude = np.clip(np.abs(values), least, None if wraps else most)
-        scaled = np.ldexp(np.where(values == 0, 0, np.copysign(magnitude, values)), -self.lsb)
+        magnitude = np.where(values == 0, 0, magnitude)
+        with np.errstate(over="ignore"):
+            scaled = np.ldexp(np.copysign(magnitude, values), -self.lsb)
         if not np.isfinite(scaled).all():
             raise ValueError(f"Values must be below 2 ** {1024 + self.lsb} where {self.name} wraps")
         rounded = round_floats(scaled, rounding)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .integer import Int
-from .rounding import odd_quotient
+from .rounding import odd_quotient, odd_sum
 from .scalar import as_float64, integer_parameter, real
 
 __all__ = ["Group", "GroupCodes"]
@@ -102,7 +102,10 @@ class Group:
         starts = np.arange(0, k, self.size)
         if self.zero_point:
             low = np.minimum(np.minimum.reduceat(values, starts, axis=-1), 0)
-            reach = np.maximum(np.maximum.reduceat(values, starts, axis=-1), 0) - low
+            high = np.maximum(np.maximum.reduceat(values, starts, axis=-1), 0)
+            if not (high <= low + np.finfo(np.float64).max).all():
+                raise ValueError("Values of a group must not span more than float64 holds")
+            reach = odd_sum(high, -low)
             steps = element.max - element.min
         else:
             reach = np.maximum.reduceat(np.abs(values), starts, axis=-1)

@@ -11,8 +11,8 @@ from fractions import Fraction
 import numpy as np
 
 __all__ = [
-    "OVERFLOWS", "ROUNDINGS", "choice", "odd_float", "odd_integers", "odd_quotient", "round_floats",
-    "rounding_name",
+    "OVERFLOWS", "ROUNDINGS", "choice", "odd_float", "odd_integers", "odd_quotient", "odd_sum",
+    "round_floats", "rounding_name",
 ]
 
 ROUNDINGS = {
@@ -107,6 +107,15 @@ def odd_float(x):
     if exponent > 1023 - 53:
         raise ValueError("Integers times scale must be below 2 ** 1023")
     return float(np.copysign(np.ldexp(float(kept | (rest != 0)), exponent), float(x.numerator)))
+
+
+def odd_sum(x, y):
+    """``x + y`` rounded to odd at 53 bits, see `odd_integers`; float64 arrays without overflow."""
+    total = x + y
+    back = total - x
+    lost = (x - (total - back)) + (y - back)  # exact: Knuth's TwoSum
+    even = (lost != 0) & (total.view(np.int64) & 1 == 0)
+    return np.where(even, np.nextafter(total, np.copysign(np.inf, lost)), total)
 
 
 def odd_quotient(x, divisor):

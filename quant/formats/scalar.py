@@ -149,7 +149,8 @@ class Scalar:
 
     def _values(self, codes):
         sign, exponent, integer = self.operands(codes)
-        values = np.ldexp(integer.astype(np.float64), (exponent + self.lsb).astype(np.int32))
+        with np.errstate(over="ignore"):  # of codes of NaN and Inf
+            values = np.ldexp(integer.astype(np.float64), (exponent + self.lsb).astype(np.int32))
         values = np.where(sign, -values, values)
         values[self._is_inf(codes)] *= np.inf
         values[self._is_nan(codes)] = np.nan

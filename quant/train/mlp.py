@@ -60,19 +60,21 @@ def quantised_mlp(widths, *, group_size, scale_bits=8):
     return nn.Sequential(*layers[:-1])
 
 
-def fit(model, x, y, *, recipe, epochs, learning_rate, progress=None):
+def fit(model, x, y, *, recipe, epochs, learning_rate, parameters=None, progress=None):
     """Train a classifier in place with AdamW and a cosine schedule, reproducibly.
 
     Parameters
     ----------
     x : float32 tensor, shape (samples, features)
     y : int64 tensor, shape (samples,)
+    parameters : iterable, optional
+        What is trained, as an optimiser takes it: all of the model, or groups with their options.
     progress : callable(epoch, epochs), optional
     """
     generator = torch.Generator().manual_seed(recipe.seed)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), learning_rate, weight_decay=recipe.weight_decay
-    )
+    if parameters is None:
+        parameters = model.parameters()
+    optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=recipe.weight_decay)
     steps = max(epochs * -(-len(x) // recipe.batch), 1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     spread = recipe.noise * float(x.std())

@@ -4,13 +4,19 @@
 import torch
 from brevitas.function.ops_ste import round_ste
 from brevitas.inject import ExtendedInjector, value
-from brevitas.proxy import WeightQuantProxyFromInjector
+from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from brevitas.quant import Int8ActPerTensorFloat
 from torch import nn
 
 from ..formats import Group, Int
+from .format_quant import FormatQuant
+from .options import activation_options, rule_of, weight_options
+from .scaling import Calibrated, Given, Initialised, Running
 
-__all__ = ["GroupScaled", "Int4GroupWeight", "Int8Act"]
+__all__ = [
+    "GroupScaled", "Int4GroupWeight", "Int8Act", "activation_quantiser", "codes",
+    "weight_quantiser",
+]
 
 
 class GroupScaled(nn.Module):
@@ -74,3 +80,164 @@ class Int8Act(Int8ActPerTensorFloat):
     """8-bit signed activations with one learned scale, initialised over the first batches."""
 
     collect_stats_steps = 30
+
+
+def weight_quantiser(fmt, *, scale=None, per=None):
+    """Injector for weights in any format that has negative values.
+
+    ``QuantLinear(…, weight_quant=weight_quantiser("mxfp4"))``. The scale is that of the current
+    weight, but "learned" and "search" are those of the first weight that is quantised: a parameter,
+    or kept. ``layer.weight_quant.init_tensor_quant()`` begins anew.
+
+    Parameters
+    ----------
+    fmt : format or str
+        Blocks, groups and pairs run along K, see `FormatQuant`.
+    scale : {"max", "power_of_two", "learned", "search"} or float, optional
+        See `statistic`. "search" is for pairs. Default: "search" for pairs, 1.0 for `Fixed`,
+        `Exponent` and floats of 16 bits or more, and "max" for others. Of two-level blocks the
+        tensor's scale: "max" or an fp32 number. None for other blocks and for groups.
+    per : {"channel", "tensor"}, optional
+        One scale for each output channel, the default, or one for all. None for blocks and groups.
+    """
+    options = {"fmt": fmt, "scale": scale, "per": per}
+    weight_options(**options)
+    return FormatWeight.let(**options)
+
+
+def activation_quantiser(fmt, *, scale=None, axis=-1, collect_stats_steps=30):
+    """Injector for activations in any format but groups.
+
+    ``QuantReLU(act_quant=activation_quantiser("e4m3"))``. One scale for the tensor, the greatest
+    over the first batches of training or over those of a calibration, and fixed from then on,
+    unless it is "learned". Blocks have scales of their own, of each input.
+
+    Parameters
+    ----------
+    fmt : format or str
+    scale : {"max", "power_of_two", "learned", "search"} or float, optional
+        As in `weight_quantiser`.
+    axis : int
+        Axis along which blocks and pairs run: -1, or 1 between convolutions.
+    collect_stats_steps : int
+        Batches of training over which the scale is collected.
+    """
+    options = {
+        "fmt": fmt, "scale": scale, "axis": axis, "collect_stats_steps": collect_stats_steps,
+    }
+    activation_options(**options)
+    return FormatActivation.let(**options)
+
+
+def codes(module, x=None):
+    """Codes and scale of a layer's weight, or of what an activation makes of ``x``: `Encoded`.
+
+    Parameters
+    ----------
+    module : layer with a `weight_quantiser`, or activation with an `activation_quantiser`
+    x : tensor, for activations only
+    """
+    if quantiser := _find(getattr(module, "weight_quant", None)):
+        if x is not None:
+            raise TypeError("x must be None for a layer: its weight is encoded")
+        return quantiser.encoded(module.weight)
+    if quantiser := _find(getattr(module, "act_quant", None)):
+        if not isinstance(x, torch.Tensor):
+            raise TypeError(f"x must be a tensor for an activation, not {x!r}")
+        return quantiser.encoded(module.act_quant.fused_activation_quant_proxy.activation_impl(x))
+    raise TypeError(
+        "Module must have a weight_quantiser or an activation_quantiser, "
+        f"not {type(module).__name__}"
+    )
+
+
+def _find(proxy):
+    """The quantiser inside a proxy, or None."""
+    modules = proxy.modules() if isinstance(proxy, nn.Module) else ()
+    return next((m for m in modules if isinstance(m, FormatQuant)), None)
+
+
+class WeightProxy(WeightQuantProxyFromInjector):
+    """Gives plain tensors: a value of these formats need not be an integer times the scale."""
+
+    @property
+    def input_view_impl(self):
+        return nn.Identity()
+
+    def create_quant_tensor(self, qt_args):
+        return qt_args[0]
+
+    def retrieve_attribute(self, attribute):
+        if not self.is_quant_enabled:
+            return None
+        return getattr(self.tensor_quant(self.tracked_parameter_list[0]), attribute)
+
+
+class ActivationProxy(ActQuantProxyFromInjector):
+    """Gives plain tensors; ``scale()`` is None where the format has scales of its own."""
+
+    @property
+    def input_view_impl(self):
+        return nn.Identity()
+
+    def create_quant_tensor(self, qt_args, x):
+        return qt_args[0]
+
+    def retrieve_attribute(self, attribute, force_eval):
+        if not self.is_quant_enabled:
+            return None
+        found = getattr(_find(self), "scaling" if attribute == "scale" else attribute)
+        return found and found(None) if attribute == "scale" else found
+
+
+class FormatWeight(ExtendedInjector):
+    """What `weight_quantiser` fills in."""
+
+    proxy_class = WeightProxy
+    signed = True
+
+    @value
+    def tensor_quant(fmt, scale, per, module, tracked_parameter_list):
+        fmt, scale, per = weight_options(fmt=fmt, scale=scale, per=per)
+        module = module[0] if isinstance(module, tuple) else module
+        channel = module.output_channel_dim
+        if scale is None:
+            scaling = None
+        elif isinstance(scale, float):
+            scaling = Given(scale)
+        elif scale in ("max", "power_of_two"):
+            scaling = Running(fmt, rule=scale, channel=per == "channel")
+        else:
+            outputs = tracked_parameter_list[0].shape[channel]
+            scaling = Initialised(
+                fmt,
+                rule=rule_of(fmt, scale),
+                shape=(outputs, 1) if per == "channel" else (),
+                learned=scale == "learned",
+            )
+        return FormatQuant(fmt, scaling=scaling, axis=1 - channel, channel=channel)
+
+
+class FormatActivation(ExtendedInjector):
+    """What `activation_quantiser` fills in."""
+
+    proxy_class = ActivationProxy
+    signed = True
+
+    @value
+    def tensor_quant(fmt, scale, axis, collect_stats_steps):
+        fmt, scale = activation_options(
+            fmt=fmt, scale=scale, axis=axis, collect_stats_steps=collect_stats_steps
+        )
+        if scale is None:
+            scaling = None
+        elif isinstance(scale, float):
+            scaling = Given(scale)
+        else:
+            scaling = Calibrated(
+                fmt,
+                rule=rule_of(fmt, scale),
+                learned=scale == "learned",
+                collect_stats_steps=collect_stats_steps,
+            )
+        return FormatQuant(fmt, scaling=scaling, axis=axis)

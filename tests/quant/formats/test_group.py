@@ -8,23 +8,35 @@ from carrysave.quant.formats import Group, Int
 
 
 def encode_row(group, row, exponent):
-    """Codes as values, and scales, of one row: rationals, group by group."""
-    codes, scales = [], []
-    unit = Fraction(2) ** -exponent
+    """Codes as values, scales and zero points of one row: rationals, group by group."""
+    codes, scales, zeros = [], [], []
+    unit, element = Fraction(2) ** -exponent, group.element
     for start in range(0, len(row), group.size):
         values = [Fraction(value) for value in row[start : start + group.size]]
-        scale = round(max(abs(value) for value in values) / group.element.max / unit)
+        scale = round(ideal_scale(group, values) / unit)
         scale = min(max(scale, 1), 2**group.scale_bits - 1)
+        zero = 0
+        if group.zero_point:
+            zero = element.min - round(min(0, *values, 0) / (scale * unit))
+            zero = min(max(zero, element.min), element.max)
         scales.append(scale)
+        zeros.append(zero)
         for value in values:
-            code = round(value / (scale * unit))
-            codes.append(min(max(code, group.element.min), group.element.max))
-    return codes, scales
+            code = round(value / (scale * unit)) + zero
+            codes.append(min(max(code, element.min), element.max))
+    return codes, scales, zeros
 
 
-def exponent_of(group, values):
+def ideal_scale(group, values):
+    if group.zero_point:
+        return (max(0, *values, 0) - min(0, *values, 0)) / (group.element.max - group.element.min)
+    return max(abs(value) for value in values) / group.element.max
+
+
+def exponent_of(group, rows):
     """Greatest x for which the largest scale still fits, found one by one."""
-    ideal = max(abs(Fraction(value)) for value in values) / group.element.max
+    ideal = max(ideal_scale(group, [Fraction(value) for value in row[start : start + group.size]])
+                for row in rows for start in range(0, len(row), group.size))
     limit, x = 2**group.scale_bits - 1, 0
     if ideal == 0:
         return 0
@@ -40,7 +52,7 @@ def check(group, values):
     values = np.asarray(values, np.float64)
     encoded = group.encode(values)
     rows = values.reshape(-1, values.shape[-1]).tolist()
-    exponent = exponent_of(group, [value for row in rows for value in row])
+    exponent = exponent_of(group, rows)
     expected = [encode_row(group, row, exponent) for row in rows]
 
     assert encoded.exponent == exponent
@@ -49,15 +61,22 @@ def check(group, values):
     k = values.shape[-1]
     codes = group.element.decode(encoded.codes).reshape(-1, k).tolist()
     scales = encoded.scales.reshape(len(rows), -1).tolist()
-    assert codes == [codes for codes, _ in expected]
-    assert scales == [scales for _, scales in expected]
+    assert codes == [codes for codes, _, _ in expected]
+    assert scales == [scales for _, scales, _ in expected]
+    if group.zero_point:
+        zeros = encoded.zeros.reshape(len(rows), -1).tolist()
+        assert zeros == [zeros for _, _, zeros in expected]
+    else:
+        assert encoded.zeros is None
 
     decoded = group.decode(encoded)
     assert decoded.dtype == np.int64
     assert decoded.reshape(-1, k).tolist() == [
-        [code * scales[i // group.size] for i, code in enumerate(codes)]
-        for codes, scales in expected
+        [(code - zeros[i // group.size]) * scales[i // group.size] for i, code in enumerate(codes)]
+        for codes, scales, zeros in expected
     ]
+    unit = 2.0**-exponent
+    assert group.values(encoded).tolist() == (decoded * unit).tolist()
     return values.size
 
 
@@ -89,6 +108,42 @@ def test_midpoints_go_to_even(x, compared):
         encoded = Group(Int(4), 4).encode(values)
         assert encoded.exponent == x and set(encoded.scales[1:].flat) == {scale}
         compared(check(Group(Int(4), 4), values))
+
+
+@pytest.mark.parametrize("element", [Int(4, signed=False), Int(4), Int(3, narrow=True), Int(8)],
+                         ids=lambda e: e.name)
+@pytest.mark.parametrize("size", [1, 4, 7, 64])
+def test_zero_points(element, size, compared):
+    rng = np.random.default_rng(size)
+    for scale_bits in (1, 5, 8, 16):
+        group = Group(element, size, scale_bits, zero_point=True)
+        for offset in (-30, -1, 0, 0.4, 2):  # on both sides of 0, and on one only
+            values = rng.normal(offset, 1, size=(5, 33)) * 2 ** rng.uniform(-9, 0, size=(5, 1))
+            compared(check(group, values))
+
+
+def test_zero_point_ties(compared):
+    group = Group(Int(4, signed=False), 4, zero_point=True)
+    halves = np.arange(-16, 31) / 2
+    for scale in (1, 37, 128, 255):
+        # The range is 15 S, from -k S or half a step below: codes and zero points can be ties.
+        rows = [[15.0 * 255, 0, 0, 0]]
+        for low in (0, -3, -7.5, -8.5, -15):
+            rows += [[low * scale, (15 + low) * scale, *(halves[i : i + 2] * scale)]
+                     for i in range(46) if low <= halves[i] and halves[i + 1] <= 15 + low]
+        encoded = group.encode(rows)
+        assert encoded.exponent == 0 and set(encoded.scales[1:].flat) == {scale}
+        compared(check(group, rows))
+
+
+def test_zero_point_range_is_exact(compared):
+    """The range of a group, a difference, is not rounded before its scale is."""
+    tiny = 2.0**-60
+    rows = [[15 * 255.0, 0], [37.5, 0], [37.5, -tiny], [37.5 - 2**-47, -(2**-47)],
+            [37.5 - 2**-47, -(2**-47) - tiny], [37.5 - 2**-47, -(2**-47) + tiny]]
+    group = Group(Int(4, signed=False), 2, zero_point=True)
+    assert group.encode(rows).scales.ravel().tolist() == [255, 2, 3, 2, 3, 2]
+    compared(check(group, rows))
 
 
 def test_scale_tie_goes_to_even(compared):
@@ -156,7 +211,21 @@ def test_expand_and_groups():
     assert group.expand(np.array([[3, 5]]), 6).tolist() == [[3, 3, 3, 3, 5, 5]]
 
 
+def test_zero_point_of_a_span_beyond_float64():
+    with pytest.raises(ValueError) as caught:
+        Group(zero_point=True).encode([1.7e308, -1.7e308])
+    assert str(caught.value) == "Values of a group must not span more than float64 holds"
+
+
+@pytest.mark.parametrize("values, shape", [(1.0, "()"), ([], "(0,)"), ([[], []], "(2, 0)")])
+def test_no_values(values, shape):
+    with pytest.raises(ValueError) as caught:
+        Group().encode(values)
+    assert str(caught.value) == f"Values must have at least one element along K, not {shape}"
+
+
 def test_properties():
+    assert Group(Int(4, signed=False), 128, zero_point=True).name == "uint4g128z"
     group = Group(Int(4), 16, 8)
     assert (group.name, group.bits, group.scale_max) == ("int4g16", 4, 255)
     assert group == Group()
@@ -180,6 +249,7 @@ def test_values_not_finite(value):
         ((Int(4), 4, "8"), TypeError, "Scale bits must be an integer, not '8'"),
         ((Int(4), 4, 0), ValueError, "Scale bits must be 1 to 16, not 0"),
         ((Int(4), 4, 17), ValueError, "Scale bits must be 1 to 16, not 17"),
+        ((Int(4), 4, 8, 1), TypeError, "Zero point must be True or False, not 1"),
     ],
 )
 def test_parameters_wrong(arguments, error, text):
