@@ -178,6 +178,9 @@ class Block:
         return code.astype(self.scale.codes().dtype), self.element.encode(scaled, rounding=rounding)
 
     def _by_minifloat(self, x, amax, rounding, tensor_scale):
+        # A quotient of 24 bits by 33 that is not half way between two elements of at most 8 bits
+        # is further from it than the rounding of a float64 can reach.
+        plain = x.dtype == np.float32 and self.element.bits <= 8
         x, amax = x.astype(np.float64), amax.astype(np.float64)
         most = float(self.element.max)
         if tensor_scale is None:
@@ -195,7 +198,8 @@ class Block:
         scales = self.scale.encode(odd_quotient(amax, most * tensor_scale))
         unit = self.scale.values(scales) * tensor_scale
         zero = (unit == 0)[..., None]
-        scaled = odd_quotient(np.where(zero, 0, x), np.where(zero, 1, unit[..., None]))
+        x, unit = np.where(zero, 0, x), np.where(zero, 1, unit[..., None])
+        scaled = x / unit if plain else odd_quotient(x, unit)
         return scales, self.element.encode(scaled, rounding=rounding), tensor_scale
 
     def decode(self, encoded):

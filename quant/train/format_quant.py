@@ -12,7 +12,7 @@ from .scaling import array
 
 __all__ = ["Encoded", "FormatQuant", "Quantised"]
 
-SLACK = 1 + 2.0**-51  # what the rounding of a scale and of a quotient may add to one
+SLACK = 2.0**-51  # what the rounding of a scale and of a quotient may add, relatively
 
 
 class Encoded(NamedTuple):
@@ -45,7 +45,7 @@ def encode(fmt, x, scale):
         return Encoded(fmt.encode(x, tensor_scale=tensor_scale), np.float64(1))
     if isinstance(fmt, Group):
         return Encoded(fmt.encode(x), np.float64(1))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return Encoded(fmt.encode(x.astype(np.float64) / scale), scale)
 
 
@@ -88,7 +88,8 @@ class FakeQuantise(torch.autograd.Function):
         quotient = np.zeros(rows.shape)
         with np.errstate(over="ignore", invalid="ignore"):
             np.divide(rows, unit, out=quotient, where=np.broadcast_to(unit != 0, rows.shape))
-            inside = ~((quotient < low * SLACK) | (quotient > high * SLACK))
+            low, high = low - SLACK * np.abs(low), high + SLACK * np.abs(high)
+            inside = ~((quotient < low) | (quotient > high))
             saved = [inside]
             if scale is not None and ctx.needs_input_grad[1]:
                 saved.append(np.where(inside, values - quotient, values))

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..golden.requantise import search
 from ..network.network import ACTIVATION, InputScaling, IntegerNetwork, Linear
+from .proxies import ActivationProxy
 from .quantisers import GroupScaled
 
 __all__ = ["UnsupportedModel", "freeze", "settle", "trained_trace"]
@@ -60,6 +61,8 @@ def _stages(model):
         proxy = quantiser.act_quant
         if not proxy.is_quant_enabled:
             raise UnsupportedModel("Activations must be quantised: act_quant must not be None")
+        if isinstance(proxy, ActivationProxy):
+            raise UnsupportedModel("Activations must be quantised by Int8Act or by Brevitas")
         bits, scales = (
             float(proxy.bit_width()),  # pyright: ignore[reportCallIssue]
             proxy.scale().numel(),  # pyright: ignore[reportCallIssue]

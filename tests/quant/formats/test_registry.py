@@ -88,7 +88,7 @@ def test_impossible_parameters(name, why):
 
 @pytest.mark.parametrize("name, near", [
     ("mxfp5", "mxfp4, mxfp8_e5m2, mxfp8_e4m3, mxfp6_e3m2, mxfp6_e2m3"),
-    ("olive", "olive8, olive4, olive4_flint"), ("e4m3_iee", "e4m3_ieee"), ("", "int2"), (8, "int8"),
+    ("olive", "olive8, olive4, olive4_flint"), ("e4m3_iee", "e4m3_ieee"), ("", "int2"), (8, "q8.3"),
     ("int0000004", "int4"), ("int4\n", "int4"),
 ])
 def test_unknown_names(name, near):

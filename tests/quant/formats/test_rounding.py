@@ -46,12 +46,10 @@ def odd(x, bits):
     """A rational rounded to odd at so many significant bits."""
     if x == 0:
         return x
-    unit = Fraction(1)
-    while abs(x) / unit >= 2**bits:
-        unit *= 2
-    while abs(x) / unit < 2 ** (bits - 1):
-        unit /= 2
-    kept, rest = divmod(abs(x) / unit, 1)
+    unit = Fraction(2) ** (abs(x.numerator).bit_length() - x.denominator.bit_length() - bits)
+    kept, rest = divmod(abs(x), unit)
+    while kept >> bits:
+        kept, rest, unit = kept >> 1, rest or kept & 1, 2 * unit
     return (kept | (rest > 0)) * unit * (-1) ** (x < 0)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from carrysave.quant.formats import Block, Fixed, Group, Int, Minifloat, Pair, get, names
+from carrysave.quant.formats import Block, Exponent, Fixed, Group, Int, Minifloat, Pair, get, names
 from carrysave.quant.formats.scalar import Scalar
 from carrysave.quant.train.quantisers import activation_quantiser, codes, weight_quantiser
 
@@ -372,13 +372,15 @@ def gradient(quantiser, x) -> Any:
         ("e4m3", 0.5, -224, 224),
         ("olive4", 0.5, -48, 48),
         ("log2_4", 0.5, 0, 0.5),
+        (Exponent(3), 0.5, 0.0625, 4),
         (Fixed(4, 2), 0.5, -1, 0.875),
         (Fixed(4, 2, overflow="SAT_SYM"), 0.5, -0.875, 0.875),
         (Fixed(4, 2, False, overflow="SAT_SYM"), 0.5, 0, 1.875),
     ],
 )
 def test_gradient_passes_inside_only(fmt, scale, low, high):
-    x = [low * 1.001 - 0.001, low, low * 0.9, 0.1 * high, 0.9 * high, high, high * 1.001]
+    x = [low - abs(low) / 1000 - 0.001, low, 0.9 * low + 0.1 * high, 0.1 * high, 0.9 * high, high,
+         high * 1.001]
     passed, value = gradient(activation_quantiser(fmt, scale=scale), x)
     assert passed == [0, 1, 1, 1, 1, 1, 0]
     fmt = get(fmt) if isinstance(fmt, str) else fmt
@@ -461,5 +463,6 @@ def test_not_numbers():
     with pytest.raises(ValueError) as caught:
         layer.quant_weight()
     assert str(caught.value) == "Values must be numbers: int4 has no code for NaN"
-    layer = layer_of(np.array([[0.3, np.inf]]), LINEAR, weight_quantiser("mxfp4"))
-    assert layer.quant_weight().isnan().all()
+    for name in ("mxfp4", "e4m3"):
+        layer = layer_of(np.array([[0.0, np.inf]]), LINEAR, weight_quantiser(name))
+        assert layer.quant_weight().isnan().all()

@@ -10,6 +10,7 @@ from torch import nn
 
 from carrysave.quant.data import load
 from carrysave.quant.formats import Group, Int, get, names
+from carrysave.quant.train.freeze import UnsupportedModel, settle
 from carrysave.quant.train.mlp import Recipe, accuracy, fit, float_mlp
 from carrysave.quant.train.quantisers import (
     GroupScaled,
@@ -292,3 +293,17 @@ def test_quantisers_inside_a_layer(compared):
         nvfp4.values(nvfp4.encode(two.weight.detach().numpy())).astype(np.float32),
     )
     compared(found.numel())
+
+
+@pytest.mark.parametrize("name", ["int8", "mxfp4"])
+def test_freeze_refuses(linear, name):
+    act_quant = activation_quantiser(name)
+    model = nn.Sequential(qnn.QuantIdentity(act_quant=act_quant), linear(6, 3))
+    model(torch.ones(2, 6))
+    with pytest.raises(UnsupportedModel) as caught:
+        settle(model)
+    assert str(caught.value) == "Activations must be quantised by Int8Act or by Brevitas"
+    model[1] = qnn.QuantLinear(6, 3, weight_quant=weight_quantiser("int4g4"))
+    with pytest.raises(UnsupportedModel) as caught:
+        settle(model)
+    assert str(caught.value) == "Module 1: weight_quant must be Int4GroupWeight"
