@@ -323,7 +323,7 @@ def linear(parts, width):
     if spaces >= cells and sum(p.count for p in everything) == spaces + 1:
         # Evenly spaced: as many values in each cell, if that can be.
         even = [n for n in range(cells, cells // 2, -1) if (spaces + 1) % n == 0]
-        if False:
+        if even:
             cells, half = even[0], Fraction(step, 2)
     lines = []
     for label, values in scaled:

@@ -2,6 +2,7 @@
 """Perceptrons in fixed point with learned binary points."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -93,7 +94,7 @@ class FixedNetwork(nn.Module):
     def trace(self, x):
         """The quantised input, then each layer's accumulators and outputs; in float64 all exact."""
         results, source = [self.quantiser(x)], self.quantiser.format
-        for layer in self.layers:
+        for layer in cast("list[FixedLinear]", self.layers):
             results.append(layer.accumulate(results[-1], source))
             results.append(layer.activate(results[-1]))
             if layer.output_quantiser is not None:

@@ -85,6 +85,8 @@ class FixedPoint(nn.Module):
         Where f starts: bits right of the binary point.
     """
 
+    initialised: torch.Tensor
+
     def __init__(self, width, *, signed=True, rounding="half_even", overflow="SAT", khot=None,
                  fraction=None):
         super().__init__()
@@ -128,7 +130,7 @@ class FixedPoint(nn.Module):
             fmt = self._format(fraction)
             values = fixed_integers(exact, fmt, self.khot).double() * 2.0**fmt.lsb
             errors[fraction] = float((values - exact).square().sum())
-        self.f.fill_(min(errors, key=errors.get))
+        self.f.fill_(min(errors, key=errors.__getitem__))
         self.initialised.fill_(True)
 
     def extra_repr(self):

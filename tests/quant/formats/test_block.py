@@ -277,7 +277,8 @@ def test_powers_of_two_by_rationals(fmt, dtype, compared):
         x = np.concatenate([x, row * np.exp2(rng.integers(-80, 80, (6, 1))).astype(dtype)])
     if dtype == np.float64:
         x = np.concatenate([x, x * 2.0**200, x * 2.0**-200, x * (1 + 2.0**-40)])
-        x = np.concatenate([x[::4], np.full((1, 32), 1e308), np.full((1, 32), -5e-324)])
+        ends = np.resize([1e300, -5e-324, 5e-324], (1, 32))  # far below the least element
+        x = np.concatenate([ends, x[::4], np.full((1, 32), 1e308), np.full((1, 32), -5e-324)])
     x = x[np.isfinite(x).all(axis=1)]
     compared(check(fmt, x))
     for rounding in ROUNDINGS:

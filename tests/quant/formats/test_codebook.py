@@ -9,7 +9,8 @@ from carrysave.quant import formats
 from carrysave.quant.formats import Codebook
 
 BOOKS = [
-    formats.get("nf4"), Codebook([0, 0]), Codebook([3, -1, 2]), Codebook(range(-9, 300)),
+    formats.get("nf4"), Codebook([0, 0]), Codebook([3, -1, 2]), Codebook([-24, 40, 8, 0]),
+    Codebook(range(-9, 300)),
     Codebook([1e300, -1e-300, 5e-324, 0]), Codebook(np.array([0.1, -0.7], np.float32)),
     Codebook(np.linspace(-1, 1, 1 << 16)),
 ]

@@ -206,7 +206,8 @@ def test_few_ones_are_shifts_and_adds(compared):
     model = fixed_mlp([10, 8], weight_bits=7, activation_bits=6, khot=2)
     model(torch.randn(40, 10))
     (layer,) = freeze(model).layers
-    x = torch.randint(*layer.input_format.limits, (30, 10))
+    low, high = layer.input_format.limits
+    x = torch.randint(low, high + 1, (30, 10))
     sums = khot_multiply(x[:, None], layer.weights).sum(dim=-1) + layer.bias
     accumulators, outputs = layer.run(x)
     assert torch.equal(sums, accumulators)
