@@ -395,13 +395,19 @@ def _binade(x):
 # Tables.
 
 def code_table(description, width, identifier=None):
-    """Codes, operands and values: one code to a row, or in long tables several."""
+    """Codes, operands and values: one code to a row, or in long tables several.
+
+    Only the positive half where the other has the same fields; a sentence says so.
+    """
     rows, complete = description["table"], description["bits"] <= TABLE_BITS
     half = len(rows) // 2
     mirrored = complete and description["layout"][0]["field"] == "sign"
     shown = rows[:half] if mirrored else rows
-    notes = {code: SPECIALS[s["is"]] for s in description["specials"]
-             for code in s["codes"] if s["is"] == "unused"}
+    unused = [special["codes"] for special in description["specials"] if special["is"] == "unused"]
+    notes = {
+        row["code"]: SPECIALS["unused"]
+        for row in shown for first, last in unused if first <= row["code"] <= last
+    }
     if identifier is not None:
         notes[identifier] = SPECIALS["identifier"]
     if len(shown) <= SHORT_TABLE or not complete:
@@ -412,6 +418,9 @@ def code_table(description, width, identifier=None):
     return [table, Prose([text])] if mirrored else [table]
 
 
+_FIELDS = ("sign", "exponent", "integer")
+
+
 def _operands(rows):
     rows = [row for row in rows if row["integer"] is not None]
     if not rows:
@@ -419,12 +428,9 @@ def _operands(rows):
     return f"<{', '.join(spans(row[key] for row in rows) for key in _FIELDS)}>"
 
 
-_FIELDS = ("sign", "exponent", "integer")
-
-
 def _value(row, room, odd_bits):
     if row.get("times_sqrt2"):
-        return f"{row['value']:.6f}…" if room > 8 else approximate(row["value"])
+        return f"≈ {row['value']:.6f}" if room > 8 else approximate(row["value"])
     return exact(row["value"], room, odd_bits)
 
 

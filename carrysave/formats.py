@@ -341,15 +341,14 @@ def _corners(fmt, specials):
 
 def _pair(fmt, _):
     normal = np.setdiff1d(fmt.normal.codes(), [fmt.identifier])
-    outliers, codes = fmt.outlier.used()
-    values = np.append(fmt.normal.values(normal), outliers[codes != fmt.identifier])
+    values = np.append(fmt.normal.values(normal), fmt.outlier.used()[0])
     return {
         "unit": None,
         "lsb": fmt.lsb,
         "integer_bits": fmt.integer_bits,
         "layout": [{"field": "right", "bits": fmt.bits}, {"field": "left", "bits": fmt.bits}],
         "codes": 1 << 2 * fmt.bits,
-        **_spread(np.append(values, 0)),
+        **_spread(values),
         "specials": [{"is": "identifier", "codes": [fmt.identifier] * 2}],
     }
 

@@ -24,7 +24,10 @@ def fixed_cast(x, source, target):
     int64 tensor of the shape of ``x``
         In units of ``2 ** target.lsb``.
 
-    .. [1] AMD UG1399, Vitis HLS User Guide, quantization and overflow modes of ``ap_fixed``.
+    .. [1] AMD UG1399, Vitis HLS User Guide, quantization and overflow modes of ``ap_fixed``. Its
+       C++ header (as in hls4ml 1.3.0) parts from the text in two corners, in which this follows
+       the text: where rounding carries, it takes the deleted bit of ``WRAP_SM`` from before; in
+       one bit, ``SAT_SYM`` gives -1, not 0.
     """
     if not isinstance(target, Fixed):
         raise TypeError(f"Target must be Fixed, not {target!r}")

@@ -177,3 +177,15 @@ def test_tables_hold_every_code(name, width, compared):
         else:
             assert read(value) == Fraction(row["value"])
     compared(len(values))
+
+
+def test_tables_note_what_is_not_encoded(compared):
+    def noted(fmt, identifier=None):
+        table, *_ = text.code_table(describe(fmt), 80, identifier)
+        return {cells[0]: cells[3] for cells in table.rows if cells[3:] and cells[3]}
+
+    assert noted(formats.AbFloat(2, 2, 0, 20)) == dict.fromkeys(
+        ("00000", "01010", "01011", "01100", "01101", "01110", "01111"), "never encoded")
+    assert noted(formats.get("int4n"), 8) == {"1000": "identifier"}
+    assert noted(formats.get("e2m1")) == {}
+    compared(3)

@@ -55,7 +55,7 @@ def test_groups(size, zero_points, compared):
     for row, total in enumerate(found):
         assert total == sum(
             int(a[row, i]) * int(scales[row, i // size])
-            * (int(q[row, i]) - (int(zeros[row, i // size]) if zero_points else 0))
+            * (int(q[row, i]) - (0 if zeros is None else int(zeros[row, i // size])))
             for i in range(k)
         )
     compared(len(found))
