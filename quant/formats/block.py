@@ -90,6 +90,8 @@ class Block:
         for name, preset in PRESETS.items():
             if preset == self:
                 return name
+        if isinstance(self.element, Fixed) and self == bfp(self.size, self.element.width):
+            return f"bfp{self.element.width}g{self.size}"
         rule = "" if self.rule == "floor" else f"_{self.rule}"
         return f"block{self.size}_{self.element.name}_{self.scale.name}{rule}"
 
@@ -219,8 +221,9 @@ class Block:
 def bfp(size, mantissa_bits):
     """Block floating point: one exponent per block, mantissas in two's complement.
 
-    Mantissas have one bit left of the point beside the sign: -2 to just below 2.
+    Mantissas, of 2 to 18 bits, have one bit left of the point beside the sign: -2 to just below 2.
     """
+    integer_parameter("Mantissa bits", mantissa_bits, low=2, high=18)
     return Block(Fixed(mantissa_bits, 2, rounding="half_even", overflow="SAT"), size=size)
 
 

@@ -64,7 +64,8 @@ class Group:
 
     @property
     def name(self):
-        return f"{self.element.name}g{self.size}{'z' if self.zero_point else ''}"
+        bits = "" if self.scale_bits == 8 else f"s{self.scale_bits}"
+        return f"{self.element.name}g{self.size}{bits}{'z' if self.zero_point else ''}"
 
     @property
     def bits(self):
@@ -110,6 +111,8 @@ class Group:
         else:
             reach = np.maximum.reduceat(np.abs(values), starts, axis=-1)
             steps = element.max
+        if 0 < reach.max() < 2.0**-1000:
+            raise ValueError(f"Values must not all be below 2 ** -1000, as {float(reach.max())!r}")
         ideal = odd_quotient(reach, steps)
         exponent = self.exponent(ideal.max())
         scales = np.clip(np.rint(np.ldexp(ideal, exponent)), 1, self.scale_max).astype(np.int64)

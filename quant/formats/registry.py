@@ -72,8 +72,9 @@ _FORMS = [
     (r"abfloat_e(\d+)m(\d+)b(\d+)(?:max(\d+))?",
      lambda e, m, b, top: AbFloat(int(e), int(m), int(b), int(top) if top else None)),
     (r"log(2|sqrt2)_(\d+)", lambda root, bits: Log2(int(bits), sqrt2=root == "sqrt2")),
-    (r"(u?)int(\d+)(n?)g(\d+)(z?)", lambda u, bits, n, size, z: Group(
-        Int(int(bits), signed=not u, narrow=bool(n)), int(size), zero_point=bool(z))),
+    (r"(u?)int(\d+)(n?)g(\d+)(?:s(\d+))?(z?)", lambda u, bits, n, size, s, z: Group(
+        Int(int(bits), signed=not u, narrow=bool(n)), int(size), int(s or 8), bool(z))),
+    (r"ue(\d+)m0(?:b(-?\d+))?", lambda bits, b: Exponent(int(bits), int(b) if b else None)),
     (r"bfp(\d+)g(\d+)", lambda mantissa, size: bfp(int(size), int(mantissa))),
 ]
 

@@ -256,3 +256,9 @@ def test_parameters_wrong(arguments, error, text):
     with pytest.raises(error) as caught:
         Group(*arguments)
     assert str(caught.value) == text
+
+
+def test_subnormal():
+    with pytest.raises(ValueError) as caught:
+        Group(Int(4), 2).encode([0.0, 1e-310, 0.0])
+    assert str(caught.value) == "Values must not all be below 2 ** -1000, as 1e-310"

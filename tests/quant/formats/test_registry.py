@@ -37,7 +37,9 @@ def test_listed_names(compared):
     ("abfloat_e3m2b1", AbFloat(3, 2, 1)), ("abfloat_e3m2b1max56", AbFloat(3, 2, 1, 56)),
     ("log2_3", Log2(3)), ("logsqrt2_8", Log2(8, sqrt2=True)),
     ("int4g32", Group(Int(4), 32)), ("uint3g7z", Group(Int(3, signed=False), 7, zero_point=True)),
-    ("int4ng64", Group(Int(4, narrow=True), 64)),
+    ("int4ng64", Group(Int(4, narrow=True), 64)), ("uint4g8s12z", Group(
+        Int(4, signed=False), 8, 12, True)),
+    ("bfp5g16", bfp(16, 5)), ("ue5m0", Exponent(5)), ("ue4m0b-2", Exponent(4, -2)),
     ("olive4", Pair(Int(4, narrow=True), AbFloat(2, 1, 2))),
 ])
 def test_names_of_families(name, fmt):
@@ -73,11 +75,12 @@ def test_every_small_minifloat(e, compared):
     ("e0m3_fnuz", "Exponent bits must be 1 to 11, not 0"),
     ("e999999m1_fnuz", "Exponent bits must be 1 to 11, not 999999"),
     ("e4m60", "Mantissa bits must be 0 to 49, not 60"),
+    ("bfp1g16", "Mantissa bits must be 2 to 18, not 1"),
     ("e1m0_ieee", "Specials must leave a finite number above 0 in e1m0, not 'ieee'"),
     ("e4m3b9999", "Bias must be -1023 to 1074, not 9999"),
     ("log2_9", "Bits must be 2 to 8, not 9"), ("int4g0", "Size must be 1 to 65536, not 0"),
     ("abfloat_e2m1b2max95", "Limit must be a value of abfloat_e2m1b2max95, not 95"),
-    ("bfp32g16", "Element must have at most 18 bits, not 32"),
+    ("bfp32g16", "Mantissa bits must be 2 to 18, not 32"),
 ])
 def test_impossible_parameters(name, why):
     with pytest.raises(ValueError) as caught:

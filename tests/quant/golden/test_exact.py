@@ -39,10 +39,12 @@ def test_equal_to_unbounded_integers(a_bits, k, compared):
 @pytest.mark.parametrize("k", [1023, 1024, 1025, 4096, 70000])
 def test_longest_sum_that_a_float_holds(k, compared):
     """int8 by int8: 1024 products of -128 fill float32's integers exactly."""
-    a = torch.full((2, k), -128, dtype=torch.int8)
-    a[1, 0] += 1
-    found = matmul(a, torch.full((3, k), -128, dtype=torch.int8))
-    assert found.tolist() == [[k << 14] * 3, [(k << 14) - 128] * 3]
+    a, b = (torch.full((2, k), -128, dtype=torch.int8) for _ in range(2))
+    a[1, -1] = b[1, -1] = 1  # an odd sum
+    found = matmul(a, b)
+    even, odd = (k << 14), (k - 1 << 14) + 1
+    mixed = (k - 1 << 14) - 128
+    assert found.tolist() == [[even, mixed], [mixed, odd]]
     compared(found.numel())
 
 

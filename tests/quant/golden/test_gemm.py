@@ -60,6 +60,17 @@ def test_bytes_at_full_size(shape, compared):
     compared(found.numel())
 
 
+@pytest.mark.parametrize("k", [1024, 1030, 1040, 2050])
+def test_bytes_of_greatest_magnitude(k, compared):
+    """Sums beside 2 ** 24, where float32 ends: even ones, and odd."""
+    a = np.full((2, k), 0x80, np.uint8)
+    a[1, -1] = 1
+    even, mixed, odd = k << 14, (k - 1 << 14) - 128, (k - 1 << 14) + 1
+    found = gemm(a, a, a_format="int8", b_format="int8")
+    assert found.tolist() == [[even, mixed], [mixed, odd]]
+    compared(4)
+
+
 @pytest.mark.parametrize("fmt", [
     formats.Group(formats.Int(4), 16), formats.Group(formats.Int(4), 7),
     formats.Group(formats.Int(4, signed=False), 32, zero_point=True),

@@ -35,10 +35,12 @@ def test_quantise_is_encode(name, rule, compared):
     compared(x.size)
 
 
+@pytest.mark.parametrize("rule", ["floor", "ceil"])
 @pytest.mark.parametrize("name", MX)
-def test_quantise_every_tie(name, compared):
+def test_quantise_every_tie(name, rule, compared):
     """Each middle between two values of the element and its neighbours, in blocks of known X."""
-    fmt = formats.get(name)
+    preset = formats.get(name)
+    fmt = Block(preset.element, preset.scale, preset.size, rule)
     values = np.unique(fmt.element.values(fmt.element.codes()))
     values = values[np.isfinite(values)]
     middles = ((values[1:] + values[:-1]) / 2).astype(np.float32)
@@ -106,6 +108,24 @@ def test_sums_that_float64_cannot_hold(compared):
     assert equal(mx_gemm(fmt, a, fmt, b).numpy(), expected)
     assert equal(mx_gemm(fmt, b, fmt, a).numpy()[:VECTORS], expected.T[:VECTORS])
     compared(expected.size)
+
+
+def test_sums_are_not_rounded_twice(compared):
+    """2 ** 62 + 2 ** 38 + 1: float64 drops the last bit, and what is left is a tie of float32."""
+    fmt = formats.get("mxfp8_e5m2")
+    x, y = np.zeros((2, 40, 32), np.uint8)
+    x[:, :3], y[:, :3] = (0x78, 0x78, 0x01), (0x78, 0x18, 0x01)  # 2 ** 31, 2 ** 31 or 2 ** 7, 1
+    x[1::2, 2] ^= 0x80  # 2 ** 62 + 2 ** 38 - 1
+    x[2::4, :3] ^= 0x80
+    a, b = (BlockCodes(codes, np.full((40, 1), 127, np.uint8), 32) for codes in (x, y))
+    up, down = (2.0**62 + 2.0**39) * 2.0**-32, 2.0**62 * 2.0**-32
+    assert definition(fmt, row(a, slice(0, 4)), fmt, row(b, slice(0, 1)))[:, 0].tolist() == [
+        up, down, -up, down]
+    for left, right in ((a, b), (row(a, slice(0, 8)), b), (b, a), (row(b, slice(0, 8)), a)):
+        found = mx_gemm(fmt, left, fmt, right).numpy()
+        assert equal(found[:8, :8], definition(fmt, row(left, slice(0, 8)), fmt,
+                                               row(right, slice(0, 8))))
+    compared(4 * 64)
 
 
 def test_codes_of_infinities():
