@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The description of a number format as text: sections of pictures, tables and prose."""
 
-import itertools
-import math
 import re
-from decimal import Decimal
-from fractions import Fraction
 from typing import NamedTuple
 
+from .format_boxes import code_boxes, pair_boxes, storage_boxes
+from .format_line import linear, logarithmic, progressions
+from .format_numbers import (
+    SPECIALS,
+    approximate,
+    both,
+    code_text,
+    exact,
+    odd_bits,
+    plural,
+    spans,
+)
 from .formats import TABLE_BITS, documentation
 from .quant import formats as quant
 
@@ -16,14 +24,9 @@ __all__ = [
     "family_line", "sections",
 ]
 
-SPECIALS = {
-    "nan": "NaN", "inf": "Inf", "-inf": "-Inf", "-0": "-0", "identifier": "identifier",
-    "unused": "never encoded", "invalid": "no value",
-}
 COLUMNS = ("format", "bits", "step", "least>0", "greatest", "special", "what")
 RIGHT = {"bits", "step", "least>0", "greatest"}
 SHORT_TABLE = 16  # rows of a table with one code each; longer ones have several codes to a row
-MOST_BINADES = 24  # rows; beyond, rows that look alike are drawn once
 BINADES = {"Minifloat", "Exponent", "AbFloat", "Flint", "Log2", "Pair"}
 
 
@@ -50,71 +53,6 @@ class Prose(NamedTuple):
 class Section(NamedTuple):
     title: str
     content: list
-
-
-# Numbers.
-
-def exact(x, room=10, odd_bits=64):
-    """A value in as many characters, exact: as a decimal, or as an integer times a power of two.
-
-    Where that integer has more than ``odd_bits``, as in codebooks, as Python writes the float.
-    """
-    if x is None:
-        return "–"
-    if isinstance(x, str):
-        return SPECIALS[x]
-    decimal = format(Decimal(x), "f")
-    if len(decimal) <= room:
-        return decimal
-    n, d = Fraction(x).as_integer_ratio()
-    twos = (n & -n).bit_length() - 1
-    odd, power = n >> twos, f"2^{twos - d.bit_length() + 1}"
-    if odd.bit_length() > odd_bits:
-        return repr(x)
-    return {1: power, -1: f"-{power}"}.get(odd, f"{odd}·{power}")
-
-
-def approximate(x):
-    """A value in at most 8 characters or so: exact, or to four digits."""
-    text = exact(x, 7)
-    return f"{x:.4g}" if "·" in text or len(text) > 7 else text
-
-
-def both(x, odd_bits):
-    """A value, and where it has many digits also as an integer times a power of two."""
-    text = exact(x, 6, odd_bits)
-    if "^" not in text or abs(x) >= 1 << 1023:
-        return text
-    decimal = format(Decimal(x), "f")
-    return f"{text} = {decimal}" if len(decimal) <= 12 else f"{text} ≈ {float(x):.4g}"
-
-
-def odd_bits(description):
-    """Longest integer that `exact` may write: what comes from tables of floats has no short one."""
-    tables = description["class"] == "Codebook" or description["name"].startswith("logsqrt2")
-    return 8 if tables else 64
-
-
-def code_text(code, bits):
-    """A code in binary, or longer ones in hexadecimal."""
-    return f"{code:0{bits}b}" if bits <= 5 else f"0x{code:0{-(-bits // 4)}X}"
-
-
-def plural(number, what):
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def spans(numbers):
-    """Integers as text, neighbours that follow each other as ``first…last``."""
-    parts, numbers = [], list(dict.fromkeys(numbers))
-    while numbers:
-        step = 1 if len(numbers) < 2 or numbers[1] > numbers[0] else -1
-        end = 1
-        while end < len(numbers) and numbers[end] - numbers[end - 1] == step:
-            end += 1
-        run, numbers = numbers[:end], numbers[end:]
-        parts.append(str(run[0]) if end == 1 else f"{run[0]}…{run[-1]}")
-    return " ".join(parts)
 
 
 # The list of all formats.
@@ -153,243 +91,6 @@ def _short(source):
     name = author[0] if author else re.split(r", |\.$", text)[0]
     year = re.search(r", .*\b(20\d\d)\b", text)
     return f"{name} {year[1]}" if year else name
-
-
-# Pictures of bits and bytes.
-
-def boxes(fields, width):
-    """Boxes side by side, each ``(left label, right label, text)``; a list where they are wide."""
-    inner = [max(len(text) + 2, len(left) + len(right) + 1) for left, right, text in fields]
-    if sum(inner) + len(inner) + 1 > width:
-        return [
-            f"{left}{'–' if left and right else ''}{right}  {text}".strip()
-            for left, right, text in fields
-        ]
-    labels = " ".join(
-        left + right.rjust(w - len(left)) if right else left.center(w)
-        for (left, right, _), w in zip(fields, inner, strict=True)
-    )
-    lines = [f" {labels}".rstrip()] if labels.strip() else []
-    return [
-        *lines,
-        f"┌{'┬'.join('─' * w for w in inner)}┐",
-        f"│{'│'.join(f[2].center(w) for f, w in zip(fields, inner, strict=True))}│",
-        f"└{'┴'.join('─' * w for w in inner)}┘",
-    ]
-
-
-def code_boxes(layout, width):
-    """Fields of a code, the most significant first, with the numbers of their bits."""
-    fields, high = [], sum(field["bits"] for field in layout) - 1
-    for field in layout:
-        low = high - field["bits"] + 1
-        fields.append((str(high), str(low) if low < high else "", field["field"]))
-        high = low - 1
-    return boxes(fields, width)
-
-
-def pair_boxes(bits, width):
-    """The word of a pair, and the four things that it may hold."""
-    rows = [
-        ("right", "left", ""),
-        ("normal", "normal", ""),
-        ("identifier", "outlier", "right is 0"),
-        ("outlier", "identifier", "left is 0"),
-        ("identifier", "identifier", "both are 0"),
-    ]
-    top = f" {2 * bits - 1:<7}{bits:>7} {bits - 1:<7}{0:>7}"
-    lines = [f"│{a:^14}│{b:^14}│ {note}".rstrip() for a, b, note in rows]
-    rule = "─" * 14
-    lines = [top, f"┌{rule}┬{rule}┐", lines[0], f"├{rule}┼{rule}┤", *lines[1:], f"└{rule}┴{rule}┘"]
-    if max(map(len, lines)) > width:
-        return [f"{a}, {b}{': ' + note if note else ''}" for a, b, note in rows]
-    return lines
-
-
-def storage_boxes(description, width):
-    """A block in bytes, or a group in bits."""
-    storage, size = description["storage"], _parameter(description, "size")
-    fields = []
-    for field in storage["fields"]:
-        if "byte" not in field:
-            many, bits = "", field["bits"]
-            if field["field"] == "elements":
-                many, bits = f"{size} × ", bits // size
-            fields.append(("", "", f"{field['field']}: {many}{plural(bits, 'bit')}"))
-            continue
-        first, last = field["byte"], field["byte"] + field["bytes"] - 1
-        low, high = field["bits"]
-        text = field["field"]
-        if text == "elements":
-            whole = (low, high) == (0, description["bits"] - 1)
-            text = plural(size, "element") + ("" if whole else f", bits {low}–{high}")
-        labels = (str(first), str(last)) if last > first else (str(first), "")
-        fields.append((*labels, text))
-    return boxes(fields, width)
-
-
-def _parameter(description, name):
-    return next(p["value"] for p in description["parameters"] if p["name"] == name)
-
-
-# Number lines.
-
-class Progression(NamedTuple):
-    """Integers ``start + k * step`` for k below ``count``."""
-
-    start: int
-    step: int
-    count: int
-
-    @property
-    def last(self):
-        return self.start + (self.count - 1) * self.step
-
-    def below(self, x):
-        """How many are less than x."""
-        return min(max(-((self.start - x) // self.step), 0), self.count)
-
-
-def progressions(description):
-    """All values of a format, and the gaps above each, as integers of a common unit.
-
-    Returns
-    -------
-    values : list of Progression
-        Every value once.
-    gaps : list of Progression
-        The values from 0 on, or all where they are not symmetric: each but the greatest, whose
-        ``step`` is the gap above it.
-    unit : Fraction
-    """
-    steps, top = description["steps"], Fraction(description["range"]["max"])
-    numbers = [Fraction(row[key]) for row in steps for key in ("from", "step")]
-    unit = Fraction(1, max(x.denominator for x in [*numbers, top]))
-    gaps = [Progression(int(Fraction(row["from"]) / unit), int(Fraction(row["step"]) / unit),
-                        row["gaps"]) for row in steps]
-    values = [*gaps, Progression(int(top / unit), 1, 1)]
-    if description["symmetric"]:
-        for start, step, count in values[:]:
-            zero = start == 0
-            values.append(Progression(-start - (count - 1) * step, step, count - zero))
-    return values, gaps, unit
-
-
-def counts(values, *, low, high, cells):
-    """How many values lie in each of as many equal parts of ``[low, high)``; Fractions."""
-    scale = math.lcm(low.denominator, high.denominator)
-    start, size, scale = int(low * scale) * cells, int((high - low) * scale), scale * cells
-    edges = [-(-(start + size * cell) // scale) for cell in range(cells + 1)]
-    values = [p for p in values if p.start < edges[-1] and p.last >= edges[0]]
-    found = [sum(p.below(edge) for p in values) for edge in edges]
-    return [b - a for a, b in itertools.pairwise(found)]
-
-
-def axis(found):
-    """Ticks where values are; where some lie together, bars of their number above a plain line.
-
-    The height of a bar grows with the logarithm of the number.
-    """
-    most = max(found)
-    if most <= 1:
-        return ["".join("┃" if n else "─" for n in found)]
-    bars = ""
-    for n in found:
-        level = next(k for k in range(9) if (1 + n) ** 8 <= (1 + most) ** k)
-        bars += " ▁▂▃▄▅▆▇█"[level]
-    return [bars, "─" * len(found)]
-
-
-def linear(parts, width):
-    """The values of formats on one axis, linear: ``(label, values, unit)`` each."""
-    unit = min(unit for *_, unit in parts)
-    scaled = [
-        (label, [Progression(p.start * int(u / unit), p.step * int(u / unit), p.count)
-                 for p in values])
-        for label, values, u in parts
-    ]
-    everything = [p for _, values in scaled for p in values]
-    low = min(p.start for p in everything)
-    high = max(p.last for p in everything)
-    margin = max(len(label) + 1 if label else 0 for label, _ in scaled)
-    step = math.gcd(*(n for p in everything for n in (p.start - low, p.step))) or 1
-    spaces, cells = (high - low) // step, max(width - margin, 8)
-    # The least and the greatest value lie in the middle of the outermost cells.
-    if 0 < spaces < cells:
-        cells = spaces * ((cells - 1) // spaces) + 1  # as many cells between any two neighbours
-    elif low == -high:
-        cells -= cells % 2 == 0  # 0 in the middle
-    half = Fraction(high - low, 2 * (cells - 1)) or Fraction(1)
-    if spaces >= cells and sum(p.count for p in everything) == spaces + 1:
-        # Evenly spaced: as many values in each cell, if that can be.
-        even = [n for n in range(cells, cells // 2, -1) if (spaces + 1) % n == 0]
-        if even:
-            cells, half = even[0], Fraction(step, 2)
-    lines = []
-    for label, values in scaled:
-        *bars, line = axis(counts(values, low=low - half, high=high + half, cells=cells))
-        lines += [f"{'':{margin}}{bar}".rstrip() for bar in bars]
-        lines.append(f"{label:<{margin}}{line}")
-    marks = [(low, exact(float(low * unit))), (high, exact(float(high * unit)))]
-    if low < 0 < high:
-        marks.insert(1, (0, "0"))
-    labels = [" "] * cells
-    for at, text in sorted(marks, key=lambda mark: mark[0] == 0):
-        start = int((at - low + half) * cells // (high - low + 2 * half))
-        start = min(max(start - len(text) // 2, 0), cells - len(text))
-        if all(c == " " for c in labels[max(start - 1, 0) : start + len(text) + 1]):
-            labels[start : start + len(text)] = text
-    return [*lines, (" " * margin + "".join(labels)).rstrip()]
-
-
-def logarithmic(description, width):
-    """Positive values, one line per binade ``[2^k, 2^(k+1))``: ticks, number, gaps."""
-    values, gaps, unit = progressions(description)
-    first = _binade(Fraction(description["range"]["least_positive"]))
-    last = _binade(Fraction(description["range"]["max"]))
-    rows = []
-    for k in range(first, last + 1):
-        low = Fraction(2) ** k / unit
-        start, end = _ceil(low), _ceil(2 * low)
-        inside, above = (
-            [p for p in group if p.start < end and p.last >= start] for group in (values, gaps)
-        )
-        number = sum(p.below(end) - p.below(start) for p in inside)
-        steps = dict.fromkeys(p.step for p in above if p.below(start) < p.below(end))
-        rows.append((k, inside, number, " ".join(approximate(float(s * unit)) for s in steps)))
-    edge = max(len(f"2^{k}") for k in (first, last))
-    tail = max(len(f"{number:,}") for _, _, number, _ in rows)
-    far = max(4, *(len(row[3]) for row in rows))
-    cells = width - edge - tail - far - 4
-    if cells < 8:
-        return [f"2^{k}: {number:,}" for k, _, number, _ in rows]
-    most = max(row[2] for row in rows)
-    while most > cells:
-        most = -(-most // 2)
-    cells -= cells % most  # ticks of a full binade lie evenly
-    lines = [f"{'':{edge}} {'':{cells}} {'n':>{tail}}  step"]
-    drawn = []
-    for k, inside, number, steps in rows:
-        low = Fraction(2) ** k / unit
-        found = counts(inside, low=low, high=2 * low, cells=cells)
-        line = "".join("─┃█"[min(n, 2)] for n in found)
-        drawn.append((line, number, f"{f'2^{k}':>{edge}} {line} {number:>{tail},}  {steps}"))
-    for _, run in itertools.groupby(drawn, key=lambda row: row[:2]):
-        same = [row[2] for row in run]
-        if len(rows) > MOST_BINADES and len(same) > 3:
-            same = [same[0], f"{'⋮':>{edge}} {len(same) - 2} binades alike", same[-1]]
-        lines += same
-    return lines
-
-
-def _ceil(x):
-    return -(-x.numerator // x.denominator)
-
-
-def _binade(x):
-    """Largest k with ``2 ** k <= x``."""
-    k = x.numerator.bit_length() - x.denominator.bit_length()
-    return k if Fraction(2) ** k <= x else k - 1
 
 
 # Tables.

@@ -6,6 +6,9 @@ from fractions import Fraction
 
 import pytest
 
+from carrysave import format_boxes as boxes
+from carrysave import format_line as number_line
+from carrysave import format_numbers as numbers
 from carrysave import format_text as text
 from carrysave.formats import describe
 from carrysave.quant import formats
@@ -38,7 +41,7 @@ def test_numbers_are_exact(compared):
         for value in values:
             if not isinstance(value, str):
                 for room in 6, 8, 10:
-                    assert read(text.exact(value, room)) == Fraction(value)
+                    assert read(numbers.exact(value, room)) == Fraction(value)
                     shown += 1
     compared(shown)
 
@@ -50,20 +53,20 @@ def test_numbers_are_exact(compared):
     (3.4028234663852886e38, "16777215·2^104"),
 ])
 def test_exact(value, expected, compared):
-    assert text.exact(value) == expected
+    assert numbers.exact(value) == expected
     compared(1)
 
 
 def test_other_numbers(compared):
-    assert text.exact(0.1, 10, 8) == "0.1"  # not 3602879701896397·2^-55
-    assert [text.approximate(x) for x in (2.0**-149, 3.5, 7 * 2.0**125, 0.07958029955625534)] == [
-        "2^-149", "3.5", "2.977e+38", "0.07958"]
-    assert [text.both(x, 64) for x in (448, 2.0**-6, 7 * 2.0**-9, 2.0**-24)] == [
+    assert numbers.exact(0.1, 10, 8) == "0.1"  # not 3602879701896397·2^-55
+    values = (2.0**-149, 3.5, 7 * 2.0**125, 0.07958029955625534)
+    assert [numbers.approximate(x) for x in values] == ["2^-149", "3.5", "2.977e+38", "0.07958"]
+    assert [numbers.both(x, 64) for x in (448, 2.0**-6, 7 * 2.0**-9, 2.0**-24)] == [
         "448", "2^-6 = 0.015625", "7·2^-9 = 0.013671875", "2^-24 ≈ 5.96e-08"]
-    assert text.spans([0, 9, 10, 11, 12]) == "0 9…12"
-    assert text.spans([128, 127, 126]) == "128…126" and text.spans([8, 8, 8]) == "8"
-    assert text.spans([]) == ""
-    assert [text.code_text(5, bits) for bits in (3, 5, 6, 8, 16)] == [
+    assert numbers.spans([0, 9, 10, 11, 12]) == "0 9…12"
+    assert numbers.spans([128, 127, 126]) == "128…126" and numbers.spans([8, 8, 8]) == "8"
+    assert numbers.spans([]) == ""
+    assert [numbers.code_text(5, bits) for bits in (3, 5, 6, 8, 16)] == [
         "101", "00101", "0x05", "0x05", "0x0005"]
     compared(15)
 
@@ -84,24 +87,24 @@ def test_short_sources(source, expected, compared):
 
 def test_boxes(compared):
     layout = describe(formats.get("e4m3"))["layout"]
-    assert text.code_boxes(layout, 80) == [
+    assert boxes.code_boxes(layout, 80) == [
         "    7    6        3 2        0"[1:],
         "┌──────┬──────────┬──────────┐",
         "│ sign │ exponent │ mantissa │",
         "└──────┴──────────┴──────────┘",
     ]
-    assert text.code_boxes(layout, 20) == ["7  sign", "6–3  exponent", "2–0  mantissa"]
+    assert boxes.code_boxes(layout, 20) == ["7  sign", "6–3  exponent", "2–0  mantissa"]
     compared(2)
 
 
 def test_picture_of_e2m1(compared):
     e2m1 = describe(formats.get("e2m1"))
-    values, _, unit = text.progressions(e2m1)
-    assert text.linear([("", values, unit)], 30) == [
+    values, _, unit = number_line.progressions(e2m1)
+    assert number_line.linear([("", values, unit)], 30) == [
         "┃───┃─┃─┃┃┃┃┃┃┃┃┃─┃─┃───┃",
         "-6          0           6",
     ]
-    assert text.logarithmic(e2m1, 30) == [
+    assert number_line.logarithmic(e2m1, 30) == [
         "                      n  step",
         "2^-1 ┃─────────────── 1  0.5",
         " 2^0 ┃───────┃─────── 2  0.5",
@@ -115,17 +118,17 @@ def test_picture_of_e2m1(compared):
 def test_pictures_show_every_value(name, compared):
     description = describe(formats.get(name))
     shown = description["parts"].get("element", description)
-    values, gaps, unit = text.progressions(shown)
+    values, gaps, unit = number_line.progressions(shown)
     assert sum(p.count for p in values) == shown["distinct"]
     low, high = (Fraction(shown["range"][key]) / unit for key in ("min", "max"))
     for cells in 8, 31, 100:
-        found = text.counts(values, low=low, high=high + 1, cells=cells)
+        found = number_line.counts(values, low=low, high=high + 1, cells=cells)
         assert sum(found) == shown["distinct"] and len(found) == cells
     assert sum(p.count for p in gaps) == sum(row["gaps"] for row in shown["steps"])
     for width in 40, 80, 120:
-        assert max(map(len, text.linear([("", values, unit)], width))) <= width
+        assert max(map(len, number_line.linear([("", values, unit)], width))) <= width
     if shown["class"] in text.BINADES:
-        lines = text.logarithmic(shown, 80)
+        lines = number_line.logarithmic(shown, 80)
         assert max(map(len, lines)) <= 80
         drawn = [re.search(r" ([\d,]+)  ?", line[20:]) for line in lines[1:] if "⋮" not in line]
         number = sum(int(match[1].replace(",", "")) for match in drawn if match)
@@ -137,18 +140,18 @@ def test_pictures_show_every_value(name, compared):
 
 
 def test_binades_that_look_alike_are_drawn_once(compared):
-    e5m2 = text.logarithmic(describe(formats.get("e5m2")), 80)
+    e5m2 = number_line.logarithmic(describe(formats.get("e5m2")), 80)
     assert len(e5m2) == 6 and e5m2[4].strip() == "⋮ 28 binades alike"
-    assert len(text.logarithmic(describe(formats.get("e4m3")), 80)) == 19
+    assert len(number_line.logarithmic(describe(formats.get("e4m3")), 80)) == 19
     compared(32)
 
 
 def test_density(compared):
-    assert text.axis([1, 0, 1]) == ["┃─┃"]
-    assert text.axis([0, 1, 2, 15, 255]) == [" ▁▂▄█", "─────"]
+    assert number_line.axis([1, 0, 1]) == ["┃─┃"]
+    assert number_line.axis([0, 1, 2, 15, 255]) == [" ▁▂▄█", "─────"]
     uniform = describe(formats.get("int8"))
-    values, _, unit = text.progressions(uniform)
-    bars, *_ = text.linear([("", values, unit)], 78)
+    values, _, unit = number_line.progressions(uniform)
+    bars, *_ = number_line.linear([("", values, unit)], 78)
     assert set(bars) == {"█"}  # evenly spaced: no pattern that is not there
     compared(3)
 
