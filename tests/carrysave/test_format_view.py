@@ -13,7 +13,7 @@ from carrysave.quant.formats import Block, Codebook, Exponent, Fixed, Minifloat
 
 WIDTHS = (1, 20, 40, 60, 80, 120, 200)
 ODD = [
-    *map(formats.get, ("e3m3", "bfp1g1", "q53.-200", "e8m23_fnuz", "uint16g65536z", "logsqrt2_8")),
+    *map(formats.get, ("e3m3", "bfp2g1", "q53.-200", "e8m23_fnuz", "uint16g65536z", "logsqrt2_8")),
     Codebook((0.0, 0.0)), Codebook((-1.0, -2.0), "[b]negative[/b]"), Exponent(2), Exponent(10),
     Fixed(40, 3, overflow="SAT_SYM"), Block(Minifloat(3, 2), Exponent(10), 7),
 ]

@@ -32,7 +32,7 @@ from carrysave.quant.formats import (
 
 ROOT = Path(__file__).parents[2]
 ODD_NAMES = (
-    "e3m3", "q12.4", "uq1.0", "q53.-200", "bfp5g16", "bfp1g1", "uint1", "int32n", "e1m0", "e5m0",
+    "e3m3", "q12.4", "uq1.0", "q53.-200", "bfp5g16", "bfp2g1", "uint1", "int32n", "e1m0", "e5m0",
     "e5m0_ieee", "e2m0_fnuz", "e8m23_fnuz", "e4m11_ocp", "e1m49", "log2_8", "logsqrt2_2",
     "abfloat_e1m0b0", "abfloat_e5m8b16", "int4ng32", "uint16g65536z", "int16n",
 )
