@@ -197,7 +197,8 @@ class Block:
                   and float(np.float32(tensor_scale)) == tensor_scale):
             raise ValueError(f"Tensor scale must be a positive fp32 number, not {tensor_scale!r}")
         tensor_scale = float(tensor_scale)
-        scales = self.scale.encode(odd_quotient(amax, most * tensor_scale))
+        # 18 bits of an element by 24 of the tensor's scale; the block's scale has 9.
+        scales = self.scale.encode(odd_quotient(amax, most * tensor_scale, bits=42))
         unit = self.scale.values(scales) * tensor_scale
         zero = (unit == 0)[..., None]
         x, unit = np.where(zero, 0, x), np.where(zero, 1, unit[..., None])

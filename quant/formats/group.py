@@ -117,10 +117,11 @@ class Group:
         exponent = self.exponent(ideal.max())
         scales = np.clip(np.rint(np.ldexp(ideal, exponent)), 1, self.scale_max).astype(np.int64)
         units = np.ldexp(scales.astype(np.float64), -exponent)
-        quotients = odd_quotient(values, self.expand(units, k))
+        quotients = odd_quotient(values, self.expand(units, k), bits=16)
         if not self.zero_point:
             return GroupCodes(element.encode(quotients), scales, exponent)
-        zeros = np.clip(element.min - np.rint(odd_quotient(low, units)), element.min, element.max)
+        zeros = element.min - np.rint(odd_quotient(low, units, bits=16))
+        zeros = np.clip(zeros, element.min, element.max)
         codes = element.encode(np.rint(quotients) + self.expand(zeros, k))
         return GroupCodes(codes, scales, exponent, zeros.astype(np.int64))
 

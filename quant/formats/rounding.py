@@ -118,21 +118,25 @@ def odd_sum(x, y):
     return np.where(even, np.nextafter(total, np.copysign(np.inf, lost)), total)
 
 
-def odd_quotient(x, divisor):
-    """``x / divisor`` rounded to odd, see `odd_integers`; for formats of at most 20 bits.
+def odd_quotient(x, divisor, *, bits=36):
+    """``x / divisor`` rounded to odd, see `odd_integers`.
+
+    At least ``63 - bits`` bits are kept: for results of at most ``61 - bits`` bits.
 
     Parameters
     ----------
     x : float64 array
         Finite.
     divisor : float64 array, broadcast to ``x``
-        Positive, of at most 36 significant bits.
+        Positive, of at most ``bits`` significant bits.
+    bits : int
+        12 to 52.
     """
     significand, exponent = np.frexp(np.asarray(x, np.float64))
     divisor, shift = np.frexp(np.asarray(divisor, np.float64))
-    # Integers of 53 + 10 and of 36 bits: the quotient keeps 26 bits, its remainder says the rest.
+    # The quotient of integers of 53 + 10 bits and of ``bits``; the remainder says the rest.
     n = np.abs(np.ldexp(significand, 53)).astype(np.int64) << 10
-    d = np.ldexp(divisor, 36).astype(np.int64)
+    d = np.ldexp(divisor, bits).astype(np.int64)
     quotient, rest = np.divmod(n, d)
-    odd = np.ldexp((quotient | (rest != 0)).astype(np.float64), exponent - shift - 27)
+    odd = np.ldexp((quotient | (rest != 0)).astype(np.float64), exponent - shift - 63 + bits)
     return np.copysign(odd, x)

@@ -90,7 +90,8 @@ def test_random(size, k, compared):
 
 
 @pytest.mark.parametrize(
-    "element", [Int(2), Int(3, narrow=True), Int(4, signed=False), Int(8)], ids=lambda e: e.name
+    "element", [Int(2), Int(3, narrow=True), Int(4, signed=False), Int(8), Int(24), Int(32)],
+    ids=lambda e: e.name,
 )
 @pytest.mark.parametrize("scale_bits", [1, 2, 5, 8, 16])
 def test_elements_and_scales(element, scale_bits, compared):

@@ -87,17 +87,18 @@ def test_odd_integers_refuses(n, scale, error, text):
     assert str(caught.value) == text
 
 
-def test_odd_quotient(compared):
-    """27 bits or 28 of the quotient are kept, and of the rest whether there is one."""
+@pytest.mark.parametrize("bits", [16, 36, 42])
+def test_odd_quotient(bits, compared):
+    """So many bits of the quotient are kept or one more, and of the rest whether there is one."""
     rng = np.random.default_rng(0)
     x = [0.0, 1, -1, 3, 2.0**-900, -(2.0**900), 1 + 2.0**-52, *rng.normal(size=200)]
-    divisors = [1, 3, 7, 2.0**-30, 6 * 448, 2**36 - 1, *rng.integers(1, 1 << 36, size=40)]
+    divisors = [1, 3, 7, 2.0**-30, 6 * 448, 2**bits - 1, *rng.integers(1, 1 << bits, size=40)]
     x = [*x, *(float(d) * k for d in divisors for k in (1, 2.5, -0.0625))]
     for divisor in map(float, divisors):
-        found = odd_quotient(np.array(x), np.float64(divisor)).tolist()
+        found = odd_quotient(np.array(x), np.float64(divisor), bits=bits).tolist()
         for value, quotient in zip(x, found, strict=True):
             exact = Fraction(value) / Fraction(divisor)
-            assert Fraction(quotient) in (odd(exact, 27), odd(exact, 28))
+            assert Fraction(quotient) in (odd(exact, 63 - bits), odd(exact, 64 - bits))
         compared(len(x))
     assert np.signbit(odd_quotient([-0.0, 0.0], 3.0)).tolist() == [True, False]
 
