@@ -38,8 +38,6 @@ class OutputStationaryArray(wiring.Component):
         ``sums`` by chain, and the ``tag`` of their group.
     """
 
-    latency = MixPE.latency + 1
-
     def __init__(self, rows, columns, *, group=16, drains=1, tag=2):
         for name, value in ("Rows", rows), ("Columns", columns), ("Drains", drains):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -50,6 +48,7 @@ class OutputStationaryArray(wiring.Component):
         self.chain = rows // drains * columns
         self.elements = [[MixPE(group) for _ in range(columns)] for _ in range(rows)]
         self.sum_shape = self.elements[0][0].sum_shape
+        self.latency = self.elements[0][0].latency + 1
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "activations": data.ArrayLayout(signed(8), rows),

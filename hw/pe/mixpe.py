@@ -1,27 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MixPE: shift-and-add multiply-accumulate of 4-bit weights and integer activations."""
+"""MixPE: shift-and-add multiply-accumulate of low-bit weights and integer activations."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data, wiring
 
 from ...quant.formats import Int
+from ..arithmetic import check_choice, product_range, shift_add, sum_shape, tree_sum
+from ..pipeline import Pipeline
+from .booth import booth_product
+from .mac import check_mac, mac_ports, multiply_accumulate
 
-__all__ = ["MixPE", "shift_add_product"]
+__all__ = ["MixPE"]
 
-
-def shift_add_product(weight, activation):
-    """``weight * activation`` of a signed 4-bit weight, from four shifted terms."""
-    b, a = weight, activation
-    terms = [Mux(b[k], a, 0) << k for k in range(4)]
-    return (terms[0] + terms[1]) + (terms[2] - terms[3])
+PRODUCTS = {"terms": shift_add, "booth": booth_product}
 
 
 class MixPE(wiring.Component):
     """Multiply-accumulate of int4 weights and integer activations, without a multiplier.
 
     ``w * a = ((b0 ? a : 0) + (b1 ? a << 1 : 0)) + ((b2 ? a << 2 : 0) - (b3 ? a << 3 : 0))``, and
-    ``o = sum(w[k] * a[k])`` over the transfers of a group [1]_.
+    ``o = sum(w[k] * a[k])`` over the transfers of a group, or ``o = P - z * A`` with zero points:
+    P that sum, A the sum of the activations, z the zero point of the group [1]_. Unsigned weights
+    add the last term. The Booth variant, ours, recodes the weight into radix-4 digits from -2 to 2:
+    half as many terms.
 
     :Latency: :attr:`latency` cycles from the last transfer of a group, if never stalled.
     :Throughput: one transfer per cycle; the next group follows without a gap.
@@ -33,79 +34,86 @@ class MixPE(wiring.Component):
     Parameters
     ----------
     group : int
-        Most weights of a group and lane, which sets the width of the sum.
+        Most transfers of a group, which sets the width of the sum.
     lanes : int
         Products per transfer.
-    activation : Int
-        Format of the activations.
+    activation, weight : Int
+        Formats; weights of any width.
+    zero_points : bool
+        Whether ``zero``, a number of the weights' format, comes with the last transfer of a group.
+    recoding : {"terms", "booth"}
+    registers : int
+        0 to 3: after the products, the tree, and the accumulator's adder.
 
     Members
     -------
     i : In(stream)
-        ``activations`` and ``weights``, one per lane; ``last`` ends the group.
+        ``activations`` and ``weights``, one per lane; ``clear``, ``last``; ``zero``.
     o : Out(stream)
         Sum of the group.
     """
 
-    weight = Int(4)
-    latency = 1
+    def __init__(self, group=16, *, lanes=1, activation=Int(8), weight=Int(4), zero_points=False,
+                 recoding="terms", registers=1):
+        check_mac(group=group, lanes=lanes, registers=registers)
+        for name, fmt in ("Activation", activation), ("Weight", weight):
+            if not isinstance(fmt, Int):
+                raise TypeError(f"{name} must be an Int, not {fmt!r}")
+        check_choice("Recoding", recoding, PRODUCTS)
+        self.group, self.lanes, self.registers = group, lanes, registers
+        self.activation, self.weight = activation, weight
+        self.zero_points, self.recoding = bool(zero_points), recoding
+        self.latency = registers
+        span, terms = (activation.min, activation.max), group * lanes
+        self.product_shape = Shape.cast(_range(product_range((weight.min, weight.max), span)))
+        self.sum_shape = sum_shape(*product_range((weight.min, weight.max), span), terms)
+        difference = weight.max - weight.min
+        result = sum_shape(*product_range((-difference, difference), span), terms)
+        activations = Shape(activation.bits, activation.signed)
+        weights = Shape(weight.bits, weight.signed)
+        super().__init__(mac_ports({
+            "activations": data.ArrayLayout(activations, lanes),
+            "weights": data.ArrayLayout(weights, lanes),
+            **({"zero": weights} if self.zero_points else {}),
+        }, result if self.zero_points else self.sum_shape))
 
-    def __init__(self, group=16, *, lanes=1, activation=Int(8)):
-        for name, value in ("Group", group), ("Lanes", lanes):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise TypeError(f"{name} must be a positive integer, not {value!r}")
-        if not isinstance(activation, Int):
-            raise TypeError(f"Activation must be an Int, not {activation!r}")
-        self.group, self.lanes, self.activation = group, lanes, activation
-        ends = [
-            w * a
-            for w in (self.weight.min, self.weight.max)
-            for a in (activation.min, activation.max)
-        ]
-        self.product_shape = Shape.cast(range(min(ends), max(ends) + 1))
-        terms = group * lanes
-        self.sum_shape = Shape.cast(range(min(ends) * terms, max(ends) * terms + 1))
-        activation_shape = Shape(activation.bits, activation.signed)
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({
-                "activations": data.ArrayLayout(activation_shape, lanes),
-                "weights": data.ArrayLayout(signed(4), lanes),
-                "last": 1,
-            }))),
-            "o": Out(stream.Signature(self.sum_shape)),
-        })
+    @property
+    def formats(self):
+        return {"activations": self.activation.name, "weights": self.weight.name}
 
     def elaborate(self, platform):
         m = Module()
-
+        multiply = PRODUCTS[self.recoding]
         products = [Signal(self.product_shape, name=f"product_{k}") for k in range(self.lanes)]
-        valid = Signal()
-        last = Signal()
-        accumulator = Signal(self.sum_shape)
+        i = self.i.p
+        for product, w, a in zip(products, i.weights, i.activations, strict=True):
+            m.d.comb += product.eq(multiply(w, a))
+        if not self.zero_points:
+            multiply_accumulate(m, self, products)
+            return m
 
-        advance = self.o.ready | ~self.o.valid
-        m.d.comb += self.i.ready.eq(advance)
-        with m.If(advance):
-            # Stage 1: multiply.
-            m.d.sync += valid.eq(self.i.valid)
-            with m.If(self.i.valid):
-                m.d.sync += last.eq(self.i.p.last)
-                for k, product in enumerate(products):
-                    m.d.sync += product.eq(
-                        shift_add_product(self.i.p.weights[k], self.i.p.activations[k])
-                    )
-            # Stage 2: accumulate; a group ends in the output, and the next starts from zero.
-            with m.If(valid):
-                m.d.sync += accumulator.eq(Mux(last, 0, self.o.p))
-        m.d.comb += self.o.valid.eq(valid & last)
-        m.d.comb += self.o.p.eq(accumulator + tree_sum(products))
-
+        pipe = Pipeline(m, self)
+        control = {"clear": i.clear, "last": i.last, "zero": i.zero}
+        # Stage 1: multiply.
+        products, activations, *control = pipe.register(
+            product=products, activation=list(i.activations), **control,
+            when=self.registers >= 1)
+        # Stage 2: add up products and activations.
+        term, activation, clear, last, zero = pipe.register(
+            term=tree_sum(products), activation=tree_sum(activations),
+            **dict(zip(("clear", "last", "zero"), control, strict=True)),
+            when=self.registers >= 2)
+        # Stage 3: accumulate both, subtract.
+        low, high = self.activation.min, self.activation.max
+        shape = sum_shape(low, high, self.group * self.lanes)
+        total = pipe.accumulate(term, shape=self.sum_shape, clear=clear, last=last)
+        sum_a = pipe.accumulate(activation, shape=shape, clear=clear, last=last)
+        pipe.keep(last)
+        result = Signal(self.o.p.shape(), name="result")
+        m.d.comb += result.eq(total - multiply(zero, sum_a))
+        pipe.output(pipe.register(sum=result, when=self.registers >= 3))
         return m
 
 
-def tree_sum(terms):
-    """Sum of a list of values as a balanced tree."""
-    if len(terms) == 1:
-        return terms[0]
-    half = len(terms) // 2
-    return tree_sum(terms[:half]) + tree_sum(terms[half:])
+def _range(ends):
+    return range(ends[0], ends[1] + 1)
