@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of streams, proved for all time by induction: no stimulus, no bound on cycles."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from amaranth.lib import data
+
+from ..hw.process import run_process
+from ..hw.yosys import YosysError, run_yosys
+from .payload import layout_of
+
+__all__ = ["PROPERTIES", "Contract", "prove_contract"]
+
+#: What is proved, in the order in which it is.
+PROPERTIES = {
+    "valid without ready": "o.valid and o.payload do not depend on o.ready combinationally",
+    "payload held": "while o waits, every register that o depends on keeps its value",
+    "nothing lost, nothing duplicated": "each result comes out once: never more results than "
+    "transfers that end one, none from reset, none missing once the pipeline has run empty; and "
+    "input is accepted as long as output is",
+}
+
+# Types of Yosys' cells whose outputs do not depend on their inputs in the same cycle.
+REGISTERS = re.compile(r"^\$(a|al|s)?dff|^\$_(S|AL)?D?FF|^\$(dff|sdff|aldff|ff|sr|dlatch)")
+
+HARNESS = """
+module harness(input clk, input rst, input i_valid, input [{i_top}:0] i_payload, input o_ready,
+               output bad);
+  wire i_ready, o_valid;
+  wire [{o_top}:0] o_payload;
+  {top} dut({pins});
+
+  wire ends = {ends};
+  wire enter = i_valid & i_ready & ends, leave = o_valid & o_ready;
+  reg [3:0] outstanding = 0;  // results that are due
+  reg [3:0] idle = 0, taken = 0;  // cycles without input, and of a ready sink
+  reg waited = 0, waited_last = 0, held = 0, lawful = 1;
+  always @(posedge clk) begin
+    waited <= i_valid & ~i_ready & ~rst;
+    waited_last <= ends;
+    held <= o_valid & ~o_ready & ~rst;
+    lawful <= now_lawful;
+    outstanding <= rst ? 0 : outstanding + enter - leave;
+    idle <= rst | i_valid | ~o_ready ? 0 : idle == {latency} ? idle : idle + 1;
+    taken <= rst | ~o_ready ? 0 : taken == {latency} ? taken : taken + 1;
+  end
+  // The source keeps to the contract: what it offers stays until it is taken.
+  wire now_lawful = lawful & ~(waited & ~rst & ~(i_valid & ends == waited_last));
+  wire more = o_valid & outstanding + ({latency} == 0 & i_valid & ends) == 0;
+  wire lost = ~i_valid & o_ready & idle == {latency} & outstanding != 0;
+  wire full = outstanding > {latency} + 1;
+  wire dropped = held & ~o_valid;
+  wire stuck = o_ready & taken == {latency} & ~i_ready;
+  assign bad = now_lawful & ~rst & (more | lost | full | dropped | stuck);
+endmodule
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """What became of one property.
+
+    Attributes
+    ----------
+    name : str
+        One of `PROPERTIES`.
+    status : {"proved", "refuted", "not proved"}
+    why : str
+        What refutes it, or that time ran out.
+    seconds : float
+    """
+
+    name: str
+    status: str
+    why: str
+    seconds: float
+
+
+def prove_contract(design, *, latency, timeout=60):
+    """Prove that a design with streams ``i`` and ``o`` keeps to the stream contract.
+
+    Parameters
+    ----------
+    design : Design
+        One result per transfer, or per transfer with ``last`` where the payload has such a field.
+    latency : int
+        Cycles from a transfer to its result; at most 14.
+    timeout : float
+        Seconds for each property.
+
+    Returns
+    -------
+    list of Contract
+    """
+    if not 0 <= latency <= 14:
+        raise ValueError(f"Latency must be 0 to 14, not {latency!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        names = []
+        for name, text in design.sources.items():
+            (folder / name).write_text(text)
+            names.append(name)
+        read = [f"read_verilog -sv {' '.join(names)}", f"hierarchy -top {design.top}"]
+        steps = (_independent, _held, _counted)
+        results = []
+        for name, step in zip(PROPERTIES, steps, strict=True):
+            start = time.monotonic()
+            try:
+                status, why = step(design, read, folder, latency, timeout)
+            except YosysError as error:
+                if "TIMEOUT" not in error.log and "did not finish" not in str(error):
+                    raise
+                status, why = "not proved", f"no proof within {timeout:g} s"
+            results.append(Contract(name, status, why, time.monotonic() - start))
+    return results
+
+
+class _Netlist:
+    """Cells of a flat module, to walk back from its ports."""
+
+    def __init__(self, module):
+        self.ports = {name: port["bits"] for name, port in module["ports"].items()}
+        self.drivers = {}
+        for name, cell in module["cells"].items():
+            for port, direction in cell["port_directions"].items():
+                if direction == "output":
+                    for bit in cell["connections"][port]:
+                        self.drivers[bit] = name
+        self.cells = module["cells"]
+
+    def cone(self, names):
+        """Bits and registers on which ports depend combinationally."""
+        todo = [bit for name in names for bit in self.ports.get(name, [])]
+        seen, registers = set(todo), set()
+        while todo:
+            name = self.drivers.get(todo.pop())
+            if name is None:
+                continue
+            cell = self.cells[name]
+            if REGISTERS.search(cell["type"]):
+                registers.add(name)
+                continue
+            for port, direction in cell["port_directions"].items():
+                if direction == "input":
+                    for bit in cell["connections"][port]:
+                        if bit not in seen:
+                            seen.add(bit)
+                            todo.append(bit)
+        return seen, registers
+
+
+def _flat(design, read, folder):
+    run_yosys([*read, "proc", "flatten", "opt_clean", "memory_map", "async2sync", "dffunmap",
+               "opt_clean", "write_json flat.json"], cwd=folder)
+    return _Netlist(json.loads((folder / "flat.json").read_text())["modules"][design.top])
+
+
+def _independent(design, read, folder, latency, timeout):
+    netlist = _flat(design, read, folder)
+    seen, _ = netlist.cone(["o__valid", "o__payload"])
+    if seen & set(netlist.ports.get("o__ready", [])):
+        return "refuted", "o.valid or o.payload follows o.ready combinationally"
+    return "proved", ""
+
+
+def _held(design, read, folder, latency, timeout):
+    """One step from any state: while o waits, the registers before it do not change."""
+    netlist = _flat(design, read, folder)
+    seen, registers = netlist.cone(["o__valid", "o__payload"])
+    direct = bool(seen & {*netlist.ports.get("i__valid", []), *netlist.ports.get("i__payload", [])})
+    if not design.has_port("o__ready"):
+        return "proved", ""
+    if not registers and not direct:
+        return "refuted", "o depends on nothing"
+    clause = ["o__valid 1", "o__ready 0"]
+    prove = []
+    if design.reset is not None:
+        clause.append(f"{design.reset} 0")
+    if direct:  # its source keeps the payload if it is not taken
+        if not design.has_port("i__ready"):
+            return "refuted", "o follows i, and i cannot be held back"
+        prove.append("-prove i__ready 0")
+    module = json.loads((folder / "flat.json").read_text())["modules"][design.top]
+    # Registers as inputs Q and outputs D: a state and the next.
+    pairs = []
+    for k, name in enumerate(sorted(module["cells"])):
+        if not REGISTERS.search(module["cells"][name]["type"]):
+            continue
+        cell = module["cells"].pop(name)
+        for port, direction in ("Q", "input"), ("D", "output"):
+            module["ports"][f"{port}_{k}"] = {"direction": direction,
+                                              "bits": cell["connections"][port]}
+            module["netnames"][f"{port}_{k}"] = {"hide_name": 0, "attributes": {},
+                                                 "bits": cell["connections"][port]}
+        if name in registers:
+            pairs.append(f"-prove D_{k} Q_{k}")
+    (folder / "step.json").write_text(json.dumps({"modules": {design.top: module}}))
+    if not pairs and not prove:
+        return "proved", ""
+    script = ["read_json step.json", "setundef -undriven -anyseq", "delete t:$anyseq", "opt_clean",
+              " ".join(["sat", *(f"-set {each}" for each in clause), *prove, *pairs,
+                        f"-timeout {max(1, int(timeout))}", design.top])]
+    log = run_yosys(script, cwd=folder, timeout=timeout + 60)
+    if "no model found: SUCCESS" in log:
+        return "proved", ""
+    if "model found: FAIL" in log:
+        return "refuted", "a register that o depends on may change while o waits"
+    return "not proved", f"no proof within {timeout:g} s"
+
+
+def _last_bit(design):
+    """Place of the field ``last`` in the payload, if there is one."""
+    layout = layout_of(design.port("i__payload").shape)
+    if isinstance(layout, data.Layout):
+        for key, field in layout:
+            if key == "last":
+                return field.offset
+    return None
+
+
+def _counted(design, read, folder, latency, timeout):
+    """Property-directed reachability (abc pdr) on counters around the design."""
+    last = _last_bit(design)
+    pins = {"i__payload": "i_payload", "i__valid": "i_valid", "i__ready": "i_ready",
+            "o__payload": "o_payload", "o__valid": "o_valid", "o__ready": "o_ready",
+            design.clock: "clk", design.reset: "rst"}
+    known = {design.clock, design.reset, *(port.name for port in design.ports)} - {None}
+    unknown = known - pins.keys()
+    if unknown:
+        raise ValueError(f"{design.top} must have no ports but i and o, "
+                         f"not {', '.join(sorted(unknown))}")
+    always = [f"  assign {pins[name]} = 1'b1;" for name in ("i__ready", "o__valid")
+              if name not in known]
+    harness = HARNESS.format(
+        i_top=design.port("i__payload").width - 1, o_top=design.port("o__payload").width - 1,
+        top=design.top, latency=latency, ends="1'b1" if last is None else f"i_payload[{last}]",
+        pins=", ".join(f".{name}({pins[name]})" for name in sorted(known)))
+    harness = harness.replace("endmodule", "\n".join([*always, "endmodule"]))
+    (folder / "harness.v").write_text(harness)
+    run_yosys([*read, "read_verilog -sv harness.v", "hierarchy -top harness", "proc", "flatten",
+               "opt -full", "memory_map", "async2sync", "dffunmap", "opt_clean", "techmap",
+               "simplemap", "opt_clean", "dffunmap", "simplemap", "aigmap", "write_aiger -zinit harness.aig"], cwd=folder)
+    try:
+        log = run_process([str(_abc()), "-q", f"read_aiger harness.aig; scleanup; pdr -T "
+                           f"{max(1, int(timeout))}; print_status"],
+                          cwd=folder, timeout=timeout + 60).stdout
+    except subprocess.TimeoutExpired:
+        return "not proved", f"no proof within {timeout:g} s"
+    if "Property proved" in log or "PROVED" in log or "Status = 1" in log:
+        return "proved", ""
+    found = re.search(r"asserted in frame (\d+)", log)
+    if found:
+        return "refuted", f"a result too many, missing or stuck {found[1]} cycles after power-on"
+    if "Status = 0" in log:
+        return "refuted", "a result too many, missing or stuck"
+    return "not proved", f"no proof within {timeout:g} s"
+
+
+def _abc():
+    """The ABC that comes with pyosys."""
+    spec = importlib.util.find_spec("pyosys")
+    path = None if spec is None else Path(spec.origin).parent / "yosys-abc"
+    if path is None or not path.is_file():
+        raise YosysError("ABC was not found: install the Python package pyosys")
+    return path
