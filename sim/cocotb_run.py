@@ -15,7 +15,7 @@ from .payload import pack, plain, to_ints
 from .verilator import build_cocotb
 from .verilog import Design, from_component
 
-__all__ = ["CocotbError", "run_stream", "run_uart"]
+__all__ = ["CocotbError", "run_stream", "run_streams", "run_uart"]
 
 
 class CocotbError(RuntimeError):
@@ -122,8 +122,30 @@ def run_stream(design, inputs, *, outputs, i="i", o="o", stall_i=0.0, stall_o=0.
     CocotbError
         If outputs are missing, or a valid payload changes before it is taken.
     """
+    run = {"stall_i": stall_i, "stall_o": stall_o, "seed": seed, "reset_at": reset_at}
+    return run_streams(design, inputs, [run], outputs=outputs, i=i, o=o, max_cycles=max_cycles,
+                       build_dir=build_dir, timeout=timeout)[0]
+
+
+def run_streams(design, inputs, runs, *, outputs, i="i", o="o", max_cycles=None, build_dir=None,
+                timeout=600):
+    """The same inputs in several runs of one simulation, each from a reset.
+
+    Parameters
+    ----------
+    design, inputs, outputs, i, o, max_cycles, build_dir, timeout
+        As of :func:`run_stream`.
+    runs : list of dict
+        ``stall_i``, ``stall_o``, ``seed`` and ``reset_at`` of each.
+
+    Returns
+    -------
+    list
+        What :func:`run_stream` returns, for each run.
+    """
     design = as_design(design)
-    if reset_at is not None and design.reset is None:
+    runs = [{"stall_i": 0.0, "stall_o": 0.0, "seed": 0, "reset_at": None, **run} for run in runs]
+    if design.reset is None and any(run["reset_at"] is not None for run in runs):
         raise ValueError(f"reset_at needs a reset, and {design.top} has none")
     words = to_ints(pack(design.port(f"{i}__payload").shape, inputs))
     shape = design.port(f"{o}__payload").shape
@@ -131,11 +153,10 @@ def run_stream(design, inputs, *, outputs, i="i", o="o", stall_i=0.0, stall_o=0.
              for side, stream in (("i", i), ("o", o)) for member in ("payload", "valid", "ready")}
     result = run_module(sibling("cocotb_stream"), design, {
         "clock": design.clock, "reset": design.reset, "inputs": words, "outputs": outputs,
-        "ports": {key: name for key, name in names.items() if design.has_port(name)},
-        "stall_i": stall_i, "stall_o": stall_o, "seed": seed, "reset_at": reset_at,
+        "ports": {key: name for key, name in names.items() if design.has_port(name)}, "runs": runs,
         "max_cycles": 1000 + 100 * max(outputs, len(words)) if max_cycles is None else max_cycles,
-    }, build_dir=build_dir, timeout=timeout, seed=seed)
-    return [(cycle, plain(shape, payload)) for cycle, payload in result]
+    }, build_dir=build_dir, timeout=timeout, seed=0)
+    return [[(cycle, plain(shape, payload)) for cycle, payload in run] for run in result]
 
 
 def run_uart(design, requests, *, divisor, expect, rx="rx", tx="tx", idle=0, max_cycles=None,

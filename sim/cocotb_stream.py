@@ -15,9 +15,9 @@ PERIOD = 10
 
 @cocotb.test
 async def stream(dut):
-    """Send the job's inputs, collect its outputs, write them with their cycles."""
+    """Send the job's inputs in each of its runs, collect the outputs, write them with cycles."""
     job = json.loads(Path(cocotb.plusargs["job"]).read_text())
-    inputs, count, seed = job["inputs"], job["outputs"], job["seed"]
+    inputs, count = job["inputs"], job["outputs"]
     ports = {key: dut[name] for key, name in job["ports"].items()}
     i_payload, o_payload = ports["i_payload"], ports["o_payload"]
     i_valid, i_ready, o_valid, o_ready = (
@@ -37,7 +37,7 @@ async def stream(dut):
     async def edge():
         await (Timer(PERIOD // 2, "ns") if clock is None else RisingEdge(clock))
 
-    async def feed(cycles, *, wanted):
+    async def feed(run, cycles, *, wanted):
         """Run the stimulus from its start for some cycles, or until all wanted outputs are there.
 
         Starts and ends just after a rising edge.
@@ -49,11 +49,11 @@ async def stream(dut):
                 break
             if not busy and sent < len(inputs):
                 busy = i_valid is None or not stalled(
-                    seed=seed, side=SOURCE, cycle=cycle, probability=job["stall_i"])
+                    seed=run["seed"], side=SOURCE, cycle=cycle, probability=run["stall_i"])
                 if busy:
                     i_payload.value = inputs[sent]
             ready = o_ready is None or not stalled(
-                seed=seed, side=SINK, cycle=cycle, probability=job["stall_o"])
+                seed=run["seed"], side=SINK, cycle=cycle, probability=run["stall_o"])
             drive(valid=busy, ready=ready)
             await settle()
             valid = o_valid is None or int(o_valid.value) == 1
@@ -79,12 +79,15 @@ async def stream(dut):
     if clock is not None:
         clock.value = 0
         cocotb.start_soon(Clock(clock, PERIOD, "ns").start(start_high=False))
-    if job["reset"] is not None:
-        await pulse()
-    if job["reset_at"] is not None:
-        await feed(job["reset_at"], wanted=None)
-        await pulse()
-    outputs = await feed(job["max_cycles"], wanted=count)
-    assert len(outputs) == count, (
-        f"{len(outputs)} of {count} outputs after {job['max_cycles']} cycles")
-    Path(cocotb.plusargs["result"]).write_text(json.dumps(outputs))
+    results = []
+    for run in job["runs"]:
+        if job["reset"] is not None:
+            await pulse()
+        if run["reset_at"] is not None:
+            await feed(run, run["reset_at"], wanted=None)
+            await pulse()
+        outputs = await feed(run, job["max_cycles"], wanted=count)
+        assert len(outputs) == count, (
+            f"{len(outputs)} of {count} outputs after {job['max_cycles']} cycles")
+        results.append(outputs)
+    Path(cocotb.plusargs["result"]).write_text(json.dumps(results))
