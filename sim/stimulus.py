@@ -179,10 +179,11 @@ def _draw(unit, rng, count):
     return _payload(unit, {field.path: field.draw(rng, count) for field in fields(unit)})
 
 
-def random(unit, terms=TERMS, seed=0):
+def random(unit, terms=TERMS, seed=0, *, longest=None):
     """Random transfers of at least so many terms, in groups of random length where there are such.
 
-    The last transfer ends a group.
+    Groups have up to ``longest`` transfers, by default as many as the unit allows; the last
+    transfer ends one.
     """
     rng = np.random.default_rng([seed, 1])
     count = -(-terms // unit.lanes)
@@ -190,7 +191,8 @@ def random(unit, terms=TERMS, seed=0):
     if is_grouped(unit):
         clear = (rng.random(count) < 0.02).astype(np.int64)
         last = np.zeros(count, np.int64)
-        lengths = rng.integers(1, unit.group, size=count, endpoint=True)
+        longest = min(unit.group, longest or unit.group)
+        lengths = rng.integers(1, longest, size=count, endpoint=True)
         ends = np.cumsum(lengths) - 1
         last[ends[ends < count]] = 1
         last[-1] = 1

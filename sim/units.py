@@ -1,20 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units against their golden functions, in the batch simulator."""
+"""Everything that is done to show that a unit is right: one ledger for each."""
+
+import time
+from itertools import product
 
 import numpy as np
 
+from . import bench, cocotb_run
 from .batch import BatchSimulator
+from .contract import PROPERTIES, prove_contract
 from .ledger import Arrow
+from .mutate import mutate
 from .payload import pack, plain, to_ints
+from .prove import prove
 from .reference import reference
-from .stimulus import stimuli
+from .stimulus import exhaustive_bits, random, stimuli, worst, EXHAUSTIVE_BITS
+from .verilog import from_component
 
-__all__ = ["compare", "run_vectors"]
+__all__ = ["METHODS", "compare", "methods", "mutation", "run_contract", "run_proofs",
+           "run_simulators", "run_vectors", "verify"]
+
+STALLS = (0.0, 0.5, 0.9)
+EXTRA = 20  # cycles after the last output, in which another one is an error
+SHORT = 60  # transfers of the runs in every simulator, cocotb being slow
+MUTANTS = 200
+SCORE = 0.98  # least share of the mutants that the vectors must catch
 
 
 def compare(shape, expected, found, cycles=None):
-    """Rows of two sets of payloads that differ, and the first of them as the ledger has it."""
-    expected, found = pack(shape, expected, name="expected"), pack(shape, found, name="found")
+    """How many payloads differ from the expected ones, and the first as the ledger has it.
+
+    ``expected`` are words, as :func:`.payload.pack` gives them; ``found`` is what it takes.
+    """
+    found = pack(shape, found, name="found")
     if len(expected) != len(found):
         raise ValueError(f"{len(expected)} outputs expected, {len(found)} found")
     different = np.flatnonzero((expected != found).any(axis=1))
@@ -39,19 +57,221 @@ def run_vectors(unit, stimuli=stimuli, *, simulator=None, **kwargs):
     **kwargs
         Of :meth:`.batch.BatchSimulator.run`.
     """
-    import time
-
     simulator = simulator or BatchSimulator(unit)
     arrows = []
     for stimulus in stimuli(unit) if callable(stimuli) else stimuli:
         start = time.monotonic()
-        expected = reference(unit).expected(unit, stimulus.inputs)
-        words = pack(unit.o.p.shape(), expected, name="expected")
-        run = simulator.run(stimulus.inputs, outputs=len(words), extra=20, **kwargs)
-        mismatches, first = compare(unit.o.p.shape(), words if False else expected, run.outputs,
-                                    run.cycles)
+        expected = pack_outputs(unit, stimulus.inputs)
+        run = simulator.run(stimulus.inputs, outputs=len(expected), extra=EXTRA, **kwargs)
+        mismatches, first = compare(unit.o.p.shape(), expected, run.outputs, run.cycles)
         arrows.append(Arrow(
-            "golden", "rtl", stimulus.method, what=stimulus.what, compared=len(words),
+            "golden", "rtl", stimulus.method, what=stimulus.what, compared=len(expected),
             mismatches=mismatches, first=first, seconds=time.monotonic() - start,
             detail={"transfers": len(stimulus), "terms": len(stimulus) * unit.lanes}))
+    return arrows
+
+
+def pack_outputs(unit, inputs):
+    """What the golden function expects, as words."""
+    return pack(unit.o.p.shape(), reference(unit).expected(unit, inputs), name="expected")
+
+
+def cores(unit):
+    """The unit's combinational cores."""
+    module = reference(unit)
+    return list(module.cores(unit)) if hasattr(module, "cores") else []
+
+
+def run_proofs(unit, *, timeout=60):
+    """Prove the unit's cores: one `Arrow` for each."""
+    arrows = []
+    for core in cores(unit):
+        proof = prove(core, timeout=timeout)
+        arrow = Arrow("specification", "rtl", "sat", seconds=proof.seconds,
+                      what=f"{core.name}{': ' + core.says if core.says else ''}, "
+                           f"all inputs of {core.bits} bits",
+                      detail={"input_bits": core.bits})
+        _settle(arrow, proof.status, timeout, proof.counterexample)
+        arrows.append(arrow)
+    return arrows
+
+
+def run_contract(unit, design=None, *, timeout=60):
+    """Prove that the unit's streams keep to the contract: one `Arrow` for each property."""
+    arrows = []
+    for result in prove_contract(design or from_component(unit), latency=unit.latency,
+                                 timeout=timeout):
+        arrow = Arrow("contract", "rtl", "induction", seconds=result.seconds,
+                      what=f"{result.name}: {PROPERTIES[result.name]}")
+        _settle(arrow, result.status, timeout, {"why": result.why} if result.why else None)
+        arrows.append(arrow)
+    return arrows
+
+
+def _settle(arrow, status, timeout, first):
+    """Enter the result of a proof."""
+    if status == "not proved":
+        arrow.ran, arrow.why = False, f"not proved within {timeout:g} s"
+        return
+    arrow.compared = 1
+    if status == "refuted":
+        arrow.mismatches = 1
+        arrow.first = {"layer": None, "element": None, "cycle": None, "expected": None,
+                       "found": first}
+
+
+def run_simulators(unit, design=None, *, seed=3):
+    """The same vectors in cocotb on Verilator, Amaranth's simulator and the batch simulator.
+
+    Each side stalls with probability 0, 0.5 and 0.9; the unit is not reset, and reset in each cycle
+    of its latency. Payloads must be the golden function's, and cycles the same in all of them.
+
+    Returns
+    -------
+    list of Arrow
+    """
+    design = design or from_component(unit)
+    shape = unit.o.p.shape()
+    stimulus = random(unit, SHORT * unit.lanes, seed, longest=4)
+    words = pack(unit.i.p.shape(), stimulus.inputs)
+    expected = to_ints(pack_outputs(unit, stimulus.inputs))
+    payloads = [plain(shape, number) for number in expected]
+    count, resets = len(expected), [None, *range(unit.latency + 1)]
+    if design.reset is None:
+        resets = [None]
+    runs = [{"stall_i": stall_i, "stall_o": stall_o, "seed": seed, "reset_at": reset_at}
+            for stall_i, stall_o, reset_at in product(STALLS, STALLS, resets)]
+
+    batch = BatchSimulator(design)
+    reference_cycles = [
+        batch.run(stimulus.inputs, outputs=count, extra=EXTRA, **run) for run in runs]
+    wanted = [list(zip(run.cycles.tolist(), payloads, strict=True)) for run in reference_cycles]
+    arrows = []
+
+    def enter(method, simulate):
+        start = time.monotonic()
+        arrow = Arrow("golden", "rtl", method, detail={"runs": len(runs), "transfers": len(words)},
+                      what=f"{len(runs)} runs with stalls and resets, payloads and cycles")
+        try:
+            found = simulate()
+        except (AssertionError, TimeoutError, cocotb_run.CocotbError) as error:
+            arrow.compared = arrow.mismatches = count * len(runs)
+            arrow.first = {"layer": None, "element": None, "cycle": None, "expected": None,
+                           "found": str(error)}
+        else:
+            for k, (good, other) in enumerate(zip(wanted, found, strict=True)):
+                for element, ((cycle, value), (there, payload)) in enumerate(
+                        zip(good, other, strict=True)):
+                    arrow.compared += 1
+                    if (cycle, value) != (there, payload):
+                        arrow.mismatches += 1
+                        arrow.first = arrow.first or {
+                            "layer": None, "element": element, "cycle": there, "expected": value,
+                            "found": payload, "run": runs[k]}
+        arrow.seconds = time.monotonic() - start
+        arrows.append(arrow)
+
+    def of_batch():
+        return [list(zip(run.cycles.tolist(),
+                         [plain(shape, number) for number in to_ints(pack(shape, run.outputs))],
+                         strict=True)) for run in reference_cycles]
+
+    enter("batch", of_batch)
+    enter("cocotb", lambda: cocotb_run.run_streams(design, words_as_payload(unit, words), runs,
+                                                   outputs=count))
+    inputs = [plain(unit.i.p.shape(), number) for number in to_ints(words)]
+    enter("amaranth", lambda: bench.run_streams(unit, inputs, runs, outputs=count))
+    return arrows
+
+
+def words_as_payload(unit, words):
+    """Payloads as plain values, for those who pack them again."""
+    return [plain(unit.i.p.shape(), number) for number in to_ints(words)]
+
+
+def mutation(unit, design=None, *, count=MUTANTS, seed=1, progress=None):
+    """Whether the unit's vectors notice faults in its netlist; see :func:`.mutate.mutate`."""
+    design = design or from_component(unit)
+    shape = unit.o.p.shape()
+    short = random(unit, SHORT * unit.lanes, 3, longest=4)
+    sets = [short, worst(unit), *stimuli(unit, 40_000)]
+    wanted = [pack_outputs(unit, stimulus.inputs) for stimulus in sets]
+    original = BatchSimulator(design)
+
+    def check(stimulus, expected, **kwargs):
+        cycles = original.run(stimulus.inputs, outputs=len(expected), **kwargs).cycles
+
+        def differs(simulator, constants):
+            run = simulator.run(stimulus.inputs, outputs=len(expected), constants=constants,
+                                extra=EXTRA, max_cycles=int(cycles[-1]) + 2, **kwargs)
+            return bool(compare(shape, expected, run.outputs)[0]) or bool(
+                (run.cycles != cycles).any())
+
+        return differs
+
+    checks = [check(short, wanted[0])]
+    for stall_i, stall_o in (0.5, 0.5), (0.9, 0.0), (0.0, 0.9):
+        checks.append(check(short, wanted[0], stall_i=stall_i, stall_o=stall_o, seed=3))
+    if design.reset is not None:
+        checks += [check(short, wanted[0], stall_i=0.5, stall_o=0.5, seed=3, reset_at=reset_at)
+                   for reset_at in range(unit.latency + 3)]
+    checks += [check(*pair) for pair in zip(sets[1:], wanted[1:], strict=True)]
+    return mutate(design, checks, count=count, seed=seed, progress=progress)
+
+
+def run_mutation(unit, design=None, **kwargs):
+    """:func:`mutation` as an `Arrow`, exact where enough of the mutants are caught."""
+    start = time.monotonic()
+    report = mutation(unit, design, **kwargs)
+    arrow = Arrow(
+        "vectors", "mutants", "mutation", compared=report.mutants,
+        what=f"{report.caught} of {report.mutants} mutants caught, "
+             f"{report.equivalent} proved equivalent",
+        seconds=time.monotonic() - start,
+        detail={"mutants": report.mutants, "caught": report.caught,
+                "equivalent": report.equivalent, "survivors": list(report.survivors)})
+    if report.score < SCORE:
+        arrow.mismatches = len(report.survivors)
+        arrow.first = {"layer": None, "element": None, "cycle": None, "expected": "noticed",
+                       "found": report.survivors[0]}
+    return arrow
+
+
+def methods(unit):
+    """How the unit is verified, in words that ``carrysave units`` shows."""
+    swept = exhaustive_bits(unit) <= EXHAUSTIVE_BITS
+    return [*(["exhaustive"] if swept else []), "random", *(["sat"] if cores(unit) else []),
+            "induction", "cocotb", "amaranth", "mutation"]
+
+
+#: What `verify` can do.
+METHODS = ("vectors", "proofs", "contract", "simulators", "mutation")
+
+
+def verify(unit, *, kinds=METHODS[:-1], timeout=60, progress=None):
+    """Arrows of a unit.
+
+    Parameters
+    ----------
+    unit : wiring.Component
+    kinds : sequence of str
+        Of `METHODS`.
+    timeout : float
+        Seconds for each proof.
+    progress : callable, optional
+        Called with a word before each step.
+    """
+    design = from_component(unit)
+    steps = {
+        "vectors": lambda: run_vectors(unit, simulator=BatchSimulator(design)),
+        "proofs": lambda: run_proofs(unit, timeout=timeout),
+        "contract": lambda: run_contract(unit, design, timeout=timeout),
+        "simulators": lambda: run_simulators(unit, design),
+        "mutation": lambda: [run_mutation(unit, design)],
+    }
+    arrows = []
+    for kind in kinds:
+        if progress:
+            progress(kind)
+        arrows += steps[kind]()
     return arrows

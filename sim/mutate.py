@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Netlist mutants: would the vectors of a unit notice a fault?"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from ..hw.yosys import YosysError, run_yosys
+from .batch import BatchSimulator, SimulationError
+from .verilog import Port
+
+__all__ = ["Mutants", "Report", "mutate"]
+
+SELECT = "mutant"
+FLATTEN = ("proc", "flatten", "opt", "wreduce", "opt_clean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutants:
+    """A design with many faults, one of which a port switches on.
+
+    Attributes
+    ----------
+    design : Design
+        With a port ``mutant``: 0 is the design as it was.
+    faults : tuple of str
+        What each one is, in the words of Yosys' ``mutate``; number k is ``faults[k - 1]``.
+    """
+
+    design: object
+    faults: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What became of the mutants.
+
+    Attributes
+    ----------
+    mutants, caught, equivalent : int
+    survivors : tuple of str
+        Neither caught nor proved equivalent.
+    """
+
+    mutants: int
+    caught: int
+    equivalent: int
+    survivors: tuple
+
+    @property
+    def score(self):
+        """Share of the mutants caught of those that are not proved equivalent."""
+        rest = self.mutants - self.equivalent
+        return self.caught / rest if rest else 1.0
+
+
+def make(design, *, count=200, seed=1):
+    """Mutants of the design's flat netlist.
+
+    Parameters
+    ----------
+    design : Design
+    count : int
+        Fewer come out where a design is too small for so many.
+    seed : int
+
+    Returns
+    -------
+    Mutants
+    """
+    width = count.bit_length()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for name, text in design.sources.items():
+            (folder / name).write_text(text)
+        read = [f"read_verilog -sv {' '.join(design.sources)}", f"hierarchy -top {design.top}",
+                *FLATTEN]
+        run_yosys([*read, f"mutate -list {count} -seed {seed} -ctrl {SELECT} {width} 1 "
+                          "-o mutants.ys", "write_rtlil flat.il"], cwd=folder)
+        commands = [line for line in (folder / "mutants.ys").read_text().splitlines() if line]
+        run_yosys(["read_rtlil flat.il", *commands, "opt_clean",
+                   "write_verilog -norename -noattr mutants.v"], cwd=folder, timeout=600)
+        verilog = (folder / "mutants.v").read_text()
+    ports = (*design.ports, Port(SELECT, width, "input"))
+    faults = tuple(" ".join(word for word in _describe(line)) for line in commands)
+    return Mutants(
+        dataclasses.replace(design, sources={"mutants.v": verilog}, ports=ports), faults)
+
+
+def _describe(command):
+    """Mode and place from a line of the list."""
+    words = command.split()
+    options = dict(zip(words[1::2], words[2::2], strict=False))
+    for name in ("-mode", "-cell", "-port", "-portbit", "-ctrlbit", "-wire", "-wirebit"):
+        if name in options:
+            yield f"{name[1:]} {options[name].lstrip(chr(92))}"
+
+
+def equivalent(mutants, number, *, timeout=60):
+    """Whether a mutant is proved to do the same as the design, whatever its state.
+
+    Registers of the same name are taken to hold the same, and it is proved that they then do so
+    after the next edge, and that the outputs are the same.
+    """
+    design, top = mutants.design, mutants.design.top
+    width = design.port(SELECT).width
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "mutants.v").write_text(design.sources["mutants.v"])
+        script = ["read_verilog mutants.v", "proc", "opt_clean"]
+        for name, value in ("gold", 0), ("gate", number):
+            script += [f"copy {top} {name}", f"cd {name}",
+                       f"connect -set {SELECT} {width}'d{value}", f"delete -input {SELECT}", "cd .."]
+        script += ["opt_clean", "equiv_make gold gate equiv",
+                   "hierarchy -top equiv", "opt_clean", "equiv_simple -undef", "equiv_induct -undef",
+                   "equiv_status -assert"]
+        try:
+            run_yosys(script, cwd=folder, timeout=timeout)
+        except YosysError as error:
+            if "unproven" in str(error) or "unproven" in error.log or "finish" in str(error):
+                return False
+            raise
+    return True
+
+
+def mutate(design, checks, *, count=200, seed=1, progress=None):
+    """Try every mutant on the checks of a unit.
+
+    Parameters
+    ----------
+    design : Design
+    checks : list of callable
+        Each is given a simulator and the constants that select a mutant, and returns whether it
+        notices that something is wrong; the quickest first.
+    count, seed : int
+        Of the mutants.
+    progress : callable, optional
+        Called with the number of mutants tried.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        If a check finds the design itself wrong.
+    """
+    mutants = make(design, count=count, seed=seed)
+    simulator = BatchSimulator(mutants.design)
+
+    def noticed(check, number):
+        try:
+            return check(simulator, {SELECT: number})
+        except SimulationError:
+            return True
+
+    if any(noticed(check, 0) for check in checks):
+        raise ValueError(f"{design.top} is wrong without any mutant")
+    left = []
+    for number in range(1, len(mutants.faults) + 1):
+        if not any(noticed(check, number) for check in checks):
+            left.append(number)
+        if progress:
+            progress(number)
+    same = [number for number in left if equivalent(mutants, number)]
+    return Report(
+        mutants=len(mutants.faults), caught=len(mutants.faults) - len(left), equivalent=len(same),
+        survivors=tuple(mutants.faults[number - 1] for number in left if number not in same))
