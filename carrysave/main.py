@@ -187,14 +187,39 @@ def build(
 
 @app.command()
 def verify(
-    config: ConfigFile,
+    subject: Annotated[
+        str | None, typer.Argument(metavar="UNIT|CONFIG.toml", help="What to verify.")
+    ] = None,
+    all_units: Annotated[
+        bool, typer.Option("--all-units", help="Every unit of the catalogue.")
+    ] = False,
+    mutants: Annotated[
+        bool, typer.Option("--mutants", help="Of a unit: try 200 faults in its netlist as well.")
+    ] = False,
+    rtl: Annotated[
+        Path | None,
+        typer.Option("--rtl", metavar="FILE.v", help="Of a unit: somebody else's Verilog for it."),
+    ] = None,
+    top: Annotated[
+        str | None, typer.Option(help="Module in that file; by default called as the file is.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Of a unit: seconds for each proof.")] = 60,
     inject: Inject = None,
     netlists: Annotated[
         bool, typer.Option(help="Compare the netlists as well; they must be synthesised first.")
     ] = True,
     as_json: Json = False,
 ):
-    """The ledger alone: every arrow that can be run without place and route."""
+    """The ledger alone: of a unit, of all units, or of a configuration without place and route."""
+    if (subject is None) != all_units:
+        raise BadInput("Subject must be a UNIT or a CONFIG.toml, or else --all-units: "
+                       f"not {'neither' if subject is None else 'both'}")
+    if subject is not None and (subject.endswith(".toml") or Path(subject).is_file()):
+        raise typer.Exit(_verify_config(Path(subject), inject, netlists, as_json))
+    raise typer.Exit(_verify_units(subject, mutants, rtl, top, timeout, as_json))
+
+
+def _verify_config(config, inject, netlists, as_json):
     from . import flow
     from .config import load_config
 
@@ -208,7 +233,47 @@ def verify(
         Console().print(ledger_table(ledger))
         if not ledger.exact:
             Console().print(f"[bold red]{first_difference(ledger)}[/]", highlight=False)
-    raise typer.Exit(0 if ledger.exact else 1)
+    return 0 if ledger.exact else 1
+
+
+def _verify_units(name, mutants, rtl, top, timeout, as_json):
+    from . import unit_view, units
+    from .hw import catalogue
+
+    kinds = ["vectors", "proofs", "contract", "simulators", *(["mutation"] if mutants else [])]
+    with Progress(as_json) as progress:
+        if name is not None:
+            units.find(name)
+        if rtl is not None:
+            if name is None:
+                raise BadInput("--rtl must come with the UNIT that the file is to equal")
+            found = [(units.verify_rtl(name, rtl, top=top), False)]
+        else:
+            names = catalogue.names() if name is None else [name]
+            found = units.verify_units(names, kinds=kinds, timeout=timeout, progress=progress)
+    ledgers = [ledger for ledger, _ in found]
+    if as_json:
+        _show(ledgers if name is None else ledgers[0])
+    else:
+        console = Console()
+        for part in unit_view.show_ledgers(found):
+            console.print(part, highlight=False)
+    return 0 if all(unit_view.exact(ledger) for ledger in ledgers) else 1
+
+
+@app.command()
+def units(as_json: Json = False):
+    """Hardware units: the catalogue with formats, lanes, latency, and how each is verified."""
+    from . import unit_view
+    from .hw import catalogue
+    from .units import describe
+
+    found = [describe(preset) for preset in catalogue.PRESETS]
+    if as_json:
+        _show(found)
+    else:
+        console = Console()
+        console.print(unit_view.show_catalogue(found), highlight=False)
 
 
 @app.command()

