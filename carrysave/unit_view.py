@@ -53,16 +53,15 @@ def show_ledgers(found):
 
 def _one(ledger, known):
     table = Table(title=f"Ledger of {ledger['subject']}{' (known)' if known else ''}",
-                  title_justify="left")
-    for name, justify in (("arrow", "left"), ("method", "left"), ("what", "left"),
-                          ("compared", "right"), ("differ", "right"), ("s", "right"),
-                          ("status", "left")):
+                  title_justify="left", box=box.SIMPLE_HEAD)
+    for name, justify in (("method", "left"), ("what", "left"), ("compared", "right"),
+                          ("differ", "right"), ("s", "right"), ("status", "left")):
         table.add_column(name, justify=justify, no_wrap=name != "what")
     for arrow in ledger["arrows"]:
         style = STYLES[arrow["status"]]
-        table.add_row(f"{arrow['from']} → {arrow['to']}", arrow["method"], arrow["what"],
-                      f"{arrow['compared']:,}", f"{arrow['mismatches']:,}",
-                      f"{arrow['seconds']:.1f}", f"[{style}]{arrow['status']}[/]")
+        table.add_row(arrow["method"], arrow["what"], f"{arrow['compared']:,}",
+                      f"{arrow['mismatches']:,}", f"{arrow['seconds']:.1f}",
+                      f"[{style}]{arrow['status']}[/]")
     return table
 
 

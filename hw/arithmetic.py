@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repeated arithmetic on Amaranth values, and checks of the parameters of units."""
 
-from amaranth.hdl import Const, Mux, Shape
+from amaranth.hdl import Cat, Const, Mux, Shape, Signal, Value
 
 __all__ = [
-    "check_choice", "check_int", "check_positive", "negate_if", "product_range", "shift_add", "sum_shape",
-    "tree_sum",
+    "add_carry", "as_signed", "check_choice", "check_int", "check_positive", "negate_if",
+    "product_range", "range_shape", "shift_add", "shift_right_jam", "sum_shape", "tree_sum",
+    "wire",
 ]
 
 
@@ -43,17 +44,53 @@ def product_range(a, b):
     return min(ends), max(ends)
 
 
+def range_shape(low, high):
+    """Shape that holds all integers from ``low`` to ``high``, which may be wider than a `range`."""
+    if low >= 0:
+        return Shape(high.bit_length(), False)
+    return Shape(max((~low).bit_length(), high.bit_length()) + 1, True)
+
+
 def sum_shape(low, high, terms):
     """Shape that holds every sum of up to ``terms`` values from ``low`` to ``high``."""
-    return Shape.cast(range(min(low, 0) * terms, max(high, 0) * terms + 1))
+    return range_shape(min(low, 0) * terms, max(high, 0) * terms)
 
 
-def tree_sum(terms):
-    """Sum of a list of values as a balanced tree."""
-    if len(terms) == 1:
-        return terms[0]
-    half = len(terms) // 2
-    return tree_sum(terms[:half]) + tree_sum(terms[half:])
+def tree_sum(terms, carries=()):
+    """Sum of a list of values as a balanced tree.
+
+    Parameters
+    ----------
+    terms : list of Value
+    carries : list of Value
+        Single bits that are added as well, one in each adder as far as there are adders.
+    """
+    carries = list(carries)
+
+    def tree(terms):
+        if len(terms) == 1:
+            return terms[0]
+        half = len(terms) // 2
+        left, right = tree(terms[:half]), tree(terms[half:])
+        return add_carry(left, right, carries.pop()) if carries else left + right
+
+    first, *rest = terms
+    while len(carries) > len(rest):
+        first += carries.pop()
+    return tree([first, *rest])
+
+
+def as_signed(value):
+    """The same number, signed."""
+    return value if value.shape().signed else Cat(value, 0).as_signed()
+
+
+def add_carry(a, b, carry):
+    """``a + b + carry`` by one adder, which is one bit longer at its low end."""
+    if a.shape().signed or b.shape().signed:
+        total = Cat(1, as_signed(a)).as_signed() + Cat(carry, as_signed(b)).as_signed()
+        return total[1:].as_signed()
+    return (Cat(1, a) + Cat(carry, b))[1:]
 
 
 def negate_if(condition, magnitude):
@@ -87,3 +124,21 @@ def _tree_difference(terms):
     half = len(terms) // 2
     last = terms[half:]
     return tree_sum(terms[:half]) + (_tree_difference(last) if len(last) > 1 else -last[0])
+
+
+def shift_right_jam(m, value, amount):
+    """``value >> amount`` of an unsigned value, its last bit set if any bit that is one was lost."""
+    stages = (len(value) - 1).bit_length()
+    for k, bit in enumerate(amount[:stages]):
+        step = 1 << k
+        jammed = Cat(value[:step + 1].any(), value[step + 1:])
+        value = wire(m, Mux(bit, jammed, value), f"right_{step}")
+    return Mux(amount[stages:].any(), value.any(), value) if len(amount) > stages else value
+
+
+def wire(m, value, name):
+    """A value under a name, for what is used several times: expressions are copied at each use."""
+    value = Value.cast(value)
+    signal = Signal(value.shape(), name=name)
+    m.d.comb += signal.eq(value)
+    return signal

@@ -246,7 +246,8 @@ def _counted(design, read, folder, latency, timeout):
     (folder / "harness.v").write_text(harness)
     run_yosys([*read, "read_verilog -sv harness.v", "hierarchy -top harness", "proc", "flatten",
                "opt -full", "memory_map", "async2sync", "dffunmap", "opt_clean", "techmap",
-               "simplemap", "opt_clean", "dffunmap", "simplemap", "aigmap", "write_aiger -zinit harness.aig"], cwd=folder)
+               "simplemap", "opt_clean", "dffunmap", "simplemap", "aigmap",
+               "write_aiger -zinit harness.aig"], cwd=folder)
     try:
         log = run_process([str(_abc()), "-q", f"read_aiger harness.aig; scleanup; pdr -T "
                            f"{max(1, int(timeout))}; print_status"],

@@ -109,10 +109,10 @@ def equivalent(mutants, number, *, timeout=60):
         script = ["read_verilog mutants.v", "proc", "opt_clean"]
         for name, value in ("gold", 0), ("gate", number):
             script += [f"copy {top} {name}", f"cd {name}",
-                       f"connect -set {SELECT} {width}'d{value}", f"delete -input {SELECT}", "cd .."]
-        script += ["opt_clean", "equiv_make gold gate equiv",
-                   "hierarchy -top equiv", "opt_clean", "equiv_simple -undef", "equiv_induct -undef",
-                   "equiv_status -assert"]
+                       f"connect -set {SELECT} {width}'d{value}", f"delete -input {SELECT}",
+                       "cd .."]
+        script += ["opt_clean", "equiv_make gold gate equiv", "hierarchy -top equiv", "opt_clean",
+                   "equiv_simple -undef", "equiv_induct -undef", "equiv_status -assert"]
         try:
             run_yosys(script, cwd=folder, timeout=timeout)
         except YosysError as error:

@@ -28,12 +28,14 @@ class Core:
     name : str
     inputs : dict of str to shape
     implementation, specification : callable
-        Of Values by the inputs' names; each gives a Value or a dict of them. They are compared as
-        numbers, of whatever widths.
+        Of Values by the inputs' names; each gives a Value or a dict of them, or a dict of
+        submodules and that. They are compared as numbers, of whatever widths.
     assume : callable, optional
         Of the same Values: only inputs for which this Value is 1 count.
     says : str
         The specification in words.
+    prepare : sequence of str
+        Yosys commands that make modules which are instantiated.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Core:
     specification: Callable
     assume: Callable | None = None
     says: str = ""
+    prepare: tuple = ()
 
     @property
     def bits(self):
@@ -87,10 +90,12 @@ class _Miter(wiring.Component):
             if not isinstance(shape, (Shape, int, range)):  # a layout: as a view of the port
                 values[name] = shape(values[name])
         found, wanted = core.implementation(**values), core.specification(**values)
-        if isinstance(found, tuple):  # (module parts, results) of an implementation with submodules
+        if isinstance(found, tuple):
             parts, found = found
-            for name, part in parts.items():
-                m.submodules[name] = part
+            m.submodules += parts.values()
+        if isinstance(wanted, tuple):
+            parts, wanted = wanted
+            m.submodules += parts.values()
         if not isinstance(found, dict):
             found, wanted = {"found": found}, {"found": wanted}
         if found.keys() != wanted.keys():
@@ -132,13 +137,13 @@ def prove(core, *, timeout=60):
     miter = _Miter(core)
     text = rtlil.convert(miter, name="miter", emit_src=False)
     seconds = max(1, math.ceil(timeout))
-    prepare = ["read_rtlil miter.il", "proc", "flatten", "opt -full"]
+    prepare = [*core.prepare, "read_rtlil miter.il", "proc -norom", "flatten", "opt -full"]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "miter.il").write_text(text)
         if core.assume is not None:
             log = run_yosys([*prepare, f"sat -set assumed 1 -timeout {seconds} miter"],
                             cwd=folder, timeout=timeout + 60)
-            if "model found: SUCCESS" not in log:
+            if "SAT solving finished - model found" not in log:
                 raise ValueError(f"No input of {core.name} satisfies its assumption")
         try:
             log = run_yosys(

@@ -128,9 +128,14 @@ def _payload(unit, arrays, *, clear=None, last=None):
     return inputs
 
 
+def _rows(unit):
+    """Entries of the fields that come by lane: one per lane, or per word where words hold two."""
+    return getattr(unit, "words", unit.lanes)
+
+
 def _by_lane(unit, field):
     """Whether a field has one entry per lane."""
-    return bool(field.dims) and field.dims[0] == unit.lanes
+    return bool(field.dims) and field.dims[0] == _rows(unit)
 
 
 def exhaustive_bits(unit):
@@ -151,7 +156,7 @@ def exhaustive(unit, seed=0):
     rng = np.random.default_rng(seed)
     found = fields(unit)
     lanes = [field for field in found if _by_lane(unit, field)]
-    rows = unit.lanes if lanes else 1
+    rows = _rows(unit) if lanes else 1
     swept = lanes or found
     slots = [(field, k) for field in swept
              for k in range(int(np.prod(field.dims[1:] if lanes else field.dims)))]
@@ -159,14 +164,14 @@ def exhaustive(unit, seed=0):
     grid = [axis.reshape(-1) for axis in grid]
     count = len(grid[0])
     # Lane 0 counts up, the others are shuffled: a fault in one lane cannot hide behind another's.
-    orders = np.stack([np.arange(count), *(rng.permutation(count) for _ in range(rows - 1))], axis=1)
+    orders = np.stack(
+        [np.arange(count), *(rng.permutation(count) for _ in range(rows - 1))], axis=1)
     arrays = {field.path: field.draw(rng, count) for field in found if field not in swept}
     for field in swept:
         columns = [axis[orders] for (owner, _), axis in zip(slots, grid, strict=True)
                    if owner is field]
-        shape = (count, *field.dims) if lanes else (count, *field.dims)
-        arrays[field.path] = np.stack(columns, axis=-1).reshape(shape)
-    return Stimulus("exhaustive", f"all {count} combinations of a lane's codes, in every lane",
+        arrays[field.path] = np.stack(columns, axis=-1).reshape(count, *field.dims)
+    return Stimulus("exhaustive", f"all {count} combinations of codes in every lane",
                     _payload(unit, {field.path: arrays[field.path] for field in found}))
 
 
@@ -197,7 +202,7 @@ def random(unit, terms=TERMS, seed=0, *, longest=None):
         last[ends[ends < count]] = 1
         last[-1] = 1
         inputs = {**inputs, "clear": clear, "last": last}
-    return Stimulus("random", f"{count * unit.lanes} random terms", inputs)
+    return Stimulus("random", f"{count * unit.lanes:,} random terms", inputs)
 
 
 def corners(unit):
@@ -243,7 +248,7 @@ def worst(unit):
     if swept is not None:
         found = fields(unit)
         same = {field.path: _at(swept.inputs, field.path) for field in found}
-        same = {path: np.repeat(array[:, :1], unit.lanes, axis=1)
+        same = {path: np.repeat(array[:, :1], _rows(unit), axis=1)
                 if _by_lane(unit, field) else array
                 for (path, array), field in zip(same.items(), found, strict=True)}
         inputs = _payload(unit, same)

@@ -7,14 +7,14 @@ from itertools import product
 import numpy as np
 
 from . import bench, cocotb_run
-from .batch import BatchSimulator
+from .batch import BatchSimulator, SimulationError
 from .contract import PROPERTIES, prove_contract
 from .ledger import Arrow
 from .mutate import mutate
 from .payload import pack, plain, to_ints
 from .prove import prove
 from .reference import reference
-from .stimulus import exhaustive_bits, random, stimuli, worst, EXHAUSTIVE_BITS
+from .stimulus import EXHAUSTIVE_BITS, exhaustive_bits, random, stimuli, worst
 from .verilog import from_component
 
 __all__ = ["METHODS", "compare", "methods", "mutation", "run_contract", "run_proofs",
@@ -62,13 +62,25 @@ def run_vectors(unit, stimuli=stimuli, *, simulator=None, **kwargs):
     for stimulus in stimuli(unit) if callable(stimuli) else stimuli:
         start = time.monotonic()
         expected = pack_outputs(unit, stimulus.inputs)
-        run = simulator.run(stimulus.inputs, outputs=len(expected), extra=EXTRA, **kwargs)
-        mismatches, first = compare(unit.o.p.shape(), expected, run.outputs, run.cycles)
-        arrows.append(Arrow(
-            "golden", "rtl", stimulus.method, what=stimulus.what, compared=len(expected),
-            mismatches=mismatches, first=first, seconds=time.monotonic() - start,
-            detail={"transfers": len(stimulus), "terms": len(stimulus) * unit.lanes}))
+        arrow = Arrow(
+            "golden", "rtl", stimulus.method, compared=len(expected),
+            what=", ".join([stimulus.what, *(f"{key} {value}" for key, value in kwargs.items())]),
+            detail={"transfers": len(stimulus), "terms": len(stimulus) * unit.lanes})
+        try:
+            run = simulator.run(stimulus.inputs, outputs=len(expected), extra=EXTRA, **kwargs)
+        except SimulationError as error:
+            arrow.mismatches, arrow.first = len(expected), nowhere(str(error))
+        else:
+            arrow.mismatches, arrow.first = compare(
+                unit.o.p.shape(), expected, run.outputs, run.cycles)
+        arrow.seconds = time.monotonic() - start
+        arrows.append(arrow)
     return arrows
+
+
+def nowhere(found, expected=None):
+    """A difference that has no place among the outputs."""
+    return {"layer": None, "element": None, "cycle": None, "expected": expected, "found": found}
 
 
 def pack_outputs(unit, inputs):
@@ -89,20 +101,21 @@ def run_proofs(unit, *, timeout=60):
         proof = prove(core, timeout=timeout)
         arrow = Arrow("specification", "rtl", "sat", seconds=proof.seconds,
                       what=f"{core.name}{': ' + core.says if core.says else ''}, "
-                           f"all inputs of {core.bits} bits",
+                           f"all {core.bits} bits",
                       detail={"input_bits": core.bits})
         _settle(arrow, proof.status, timeout, proof.counterexample)
         arrows.append(arrow)
     return arrows
 
 
-def run_contract(unit, design=None, *, timeout=60):
+def run_contract(unit, design=None, *, latency=None, timeout=60):
     """Prove that the unit's streams keep to the contract: one `Arrow` for each property."""
     arrows = []
-    for result in prove_contract(design or from_component(unit), latency=unit.latency,
+    latency = unit.latency if latency is None else latency
+    for result in prove_contract(design or from_component(unit), latency=latency,
                                  timeout=timeout):
-        arrow = Arrow("contract", "rtl", "induction", seconds=result.seconds,
-                      what=f"{result.name}: {PROPERTIES[result.name]}")
+        arrow = Arrow("contract", "rtl", "induction", what=result.name, seconds=result.seconds,
+                      detail={"property": PROPERTIES[result.name]})
         _settle(arrow, result.status, timeout, {"why": result.why} if result.why else None)
         arrows.append(arrow)
     return arrows
@@ -116,8 +129,7 @@ def _settle(arrow, status, timeout, first):
     arrow.compared = 1
     if status == "refuted":
         arrow.mismatches = 1
-        arrow.first = {"layer": None, "element": None, "cycle": None, "expected": None,
-                       "found": first}
+        arrow.first = nowhere(first)
 
 
 def run_simulators(unit, design=None, *, seed=3):
@@ -143,21 +155,23 @@ def run_simulators(unit, design=None, *, seed=3):
             for stall_i, stall_o, reset_at in product(STALLS, STALLS, resets)]
 
     batch = BatchSimulator(design)
-    reference_cycles = [
-        batch.run(stimulus.inputs, outputs=count, extra=EXTRA, **run) for run in runs]
-    wanted = [list(zip(run.cycles.tolist(), payloads, strict=True)) for run in reference_cycles]
+    try:
+        done = [batch.run(stimulus.inputs, outputs=count, extra=EXTRA, **run) for run in runs]
+    except SimulationError as error:
+        return [Arrow("golden", "rtl", "batch", compared=count, mismatches=count,
+                      first=nowhere(str(error)))]
+    wanted = [list(zip(run.cycles.tolist(), payloads, strict=True)) for run in done]
     arrows = []
 
     def enter(method, simulate):
         start = time.monotonic()
         arrow = Arrow("golden", "rtl", method, detail={"runs": len(runs), "transfers": len(words)},
-                      what=f"{len(runs)} runs with stalls and resets, payloads and cycles")
+                      what=f"{len(runs)} runs, stalls and resets")
         try:
             found = simulate()
         except (AssertionError, TimeoutError, cocotb_run.CocotbError) as error:
             arrow.compared = arrow.mismatches = count * len(runs)
-            arrow.first = {"layer": None, "element": None, "cycle": None, "expected": None,
-                           "found": str(error)}
+            arrow.first = nowhere(str(error))
         else:
             for k, (good, other) in enumerate(zip(wanted, found, strict=True)):
                 for element, ((cycle, value), (there, payload)) in enumerate(
@@ -174,19 +188,13 @@ def run_simulators(unit, design=None, *, seed=3):
     def of_batch():
         return [list(zip(run.cycles.tolist(),
                          [plain(shape, number) for number in to_ints(pack(shape, run.outputs))],
-                         strict=True)) for run in reference_cycles]
+                         strict=True)) for run in done]
 
-    enter("batch", of_batch)
-    enter("cocotb", lambda: cocotb_run.run_streams(design, words_as_payload(unit, words), runs,
-                                                   outputs=count))
     inputs = [plain(unit.i.p.shape(), number) for number in to_ints(words)]
+    enter("batch", of_batch)
+    enter("cocotb", lambda: cocotb_run.run_streams(design, inputs, runs, outputs=count))
     enter("amaranth", lambda: bench.run_streams(unit, inputs, runs, outputs=count))
     return arrows
-
-
-def words_as_payload(unit, words):
-    """Payloads as plain values, for those who pack them again."""
-    return [plain(unit.i.p.shape(), number) for number in to_ints(words)]
 
 
 def mutation(unit, design=None, *, count=MUTANTS, seed=1, progress=None):
@@ -232,8 +240,7 @@ def run_mutation(unit, design=None, **kwargs):
                 "equivalent": report.equivalent, "survivors": list(report.survivors)})
     if report.score < SCORE:
         arrow.mismatches = len(report.survivors)
-        arrow.first = {"layer": None, "element": None, "cycle": None, "expected": "noticed",
-                       "found": report.survivors[0]}
+        arrow.first = nowhere(report.survivors[0], expected="noticed")
     return arrow
 
 
