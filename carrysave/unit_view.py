@@ -44,11 +44,20 @@ def show_ledgers(found):
             if arrow["status"] == "not run":
                 yield f"[yellow]{escape(where)}: {escape(arrow['why'])}[/]"
             elif arrow["status"] == "differs":
-                place = ", ".join(f"{k} {v}" for k, v in (arrow["first"] or {}).items()
-                                  if v is not None)
-                yield f"[bold red]{escape(where)}: first at {escape(place)}[/]"
+                yield f"[bold red]{escape(where)}: {escape(_difference(arrow['first']))}[/]"
             for survivor in arrow["detail"].get("survivors", ()):
                 yield f"[dim]{ledger['subject']}: not noticed: {escape(survivor)}[/]"
+
+
+def _difference(first):
+    """The first difference in words."""
+    found, expected = first["found"], first["expected"]
+    if isinstance(found, dict) and first["element"] is None:
+        found = ", ".join(f"{name} {value}" for name, value in found.items())
+    text = f"found {found}" if expected is None else f"expected {expected}, found {found}"
+    if first["element"] is None:
+        return text
+    return f"first at output {first['element']}, cycle {first['cycle']}: {text}"
 
 
 def _one(ledger, known):
