@@ -5,10 +5,10 @@ PYTHON =
 ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench bench-gates clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 setup: ## make .venv with the pinned packages; done by the others when needed
 	@sh scripts/setup.sh $(PYTHON)
@@ -25,6 +25,9 @@ lint: setup ## ruff and pyright
 
 bench: setup ## measure speeds on this machine
 	.venv/bin/python scripts/bench.py $(ARGS)
+
+bench-gates: setup ## measure gates of the processing elements against their limits
+	.venv/bin/python -W ignore scripts/bench_gates.py $(ARGS)
 
 clean: ## delete what builds and tests have written; .venv stays
 	rm -rf build dist *.egg-info sim_build .pytest_cache .ruff_cache .hypothesis

@@ -277,6 +277,25 @@ def units(as_json: Json = False):
 
 
 @app.command()
+def synth(
+    unit: Annotated[str, typer.Argument(metavar="UNIT", help="One of the catalogue.")],
+    family: Annotated[str, typer.Option(help="ecp5 or ice40.")] = "ecp5",
+    dsp: Annotated[bool, typer.Option(help="Use DSP blocks where they fit.")] = True,
+    timing: Annotated[bool, typer.Option(help="Place and route for Fmax, three times.")] = True,
+    as_json: Json = False,
+):
+    """LUTs, flip-flops, DSP blocks, block RAM and Fmax of a unit on a family of FPGAs."""
+    from . import synth as units
+
+    with Progress(as_json) as progress:
+        found = units.synth(unit, family=family, dsp=dsp, timing=timing, progress=progress)
+    if as_json:
+        _show(found)
+    else:
+        Console().print(units.show(found), highlight=False)
+
+
+@app.command()
 def infer(
     config: ConfigFile,
     port: Annotated[
@@ -364,6 +383,55 @@ def formats(
         _show(found)
     else:
         console.print(page(found, console.width), highlight=False)
+
+
+@app.command()
+def export(
+    unit: Annotated[
+        str,
+        typer.Argument(metavar="UNIT", help="A preset, such as mixpe-w4a8; or a unit, such as "
+                                            "MixPE or pe/mixpe, with --preset or --set."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New or empty folder.")],
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Preset of the unit.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE",
+                     help="A parameter, such as lanes=8 or activation=int16; may be repeated."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the module; after the unit otherwise.")
+    ] = None,
+    vectors: Annotated[int, typer.Option(help="Transfers among the golden vectors.")] = 4096,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random ones.")] = 0,
+    as_json: Json = False,
+):
+    """A unit for use elsewhere: Verilog, wrapper, description, golden vectors, test bench.
+
+    Ports in this order: clk, rst (with registers only), payload, valid, ready of i, then of o.
+    """
+    from .export import export as write
+    from .unit_choice import choose
+
+    choice = choose(unit, preset=preset, settings=settings or ())
+    found = write(choice, out, name=name, vectors=vectors, seed=seed)
+    if as_json:
+        _show(found)
+        return
+    own, console = found["name"], Console()
+    counts = found["vectors"]
+    for file, what in (
+        (f"{own}.v", f"Verilog, module {own}: {found['declaration']}"),
+        (f"{own}_wrapper.sv", "the same with named fields"),
+        (f"{own}.json", "ports, fields, latency, formats, equation, sources, tools"),
+        (f"{own}_i.hex, {own}_o.hex",
+         f"golden vectors: {counts['inputs']:,} transfers, {counts['outputs']:,} results"),
+        (f"tb_{own}.sv", "self-checking test bench; how to run it stands at its top"),
+    ):
+        console.print(f"[bold]{escape(file)}[/]  {escape(what)}", highlight=False, soft_wrap=True)
+    console.print(f"Written to {escape(str(out))}", highlight=False, soft_wrap=True)
 
 
 def main():

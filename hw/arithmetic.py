@@ -127,7 +127,7 @@ def _tree_difference(terms):
 
 
 def shift_right_jam(m, value, amount):
-    """``value >> amount`` of an unsigned value, its last bit set if any bit that is one was lost."""
+    """``value >> amount`` of an unsigned value, its last bit set where any one was lost."""
     stages = (len(value) - 1).bit_length()
     for k, bit in enumerate(amount[:stages]):
         step = 1 << k

@@ -42,7 +42,7 @@ class Pipeline:
         when : bool
             Whether there is a register at all; otherwise the values are handed through.
         **values : Value, data.View, or list of them
-            By the name that their registers get.
+            By the name that their registers get. Numbers and None among them stay as they are.
         """
         if when:
             self.stages += 1
@@ -56,6 +56,8 @@ class Pipeline:
     def _register(self, name, value):
         if isinstance(value, (list, tuple)):
             return [self._register(f"{name}_{k}", each) for k, each in enumerate(value)]
+        if value is None or isinstance(value, int):
+            return value
         # Without reset: nobody looks at what is not valid.
         register = Signal(value.shape(), reset_less=True, name=f"{name}_{self.stages}")
         with self.m.If(self.advance):

@@ -2,7 +2,7 @@
 """Write the generated parts of the README.
 
 The configuration and the formats come from their declarations, the measured numbers from
-``reports/digits.json``.
+``reports/digits.json`` and, of units, from ``reports/resources.csv`` (``scripts/resources.py``).
 ``--measured`` first makes that file anew from ``build/digits`` (after ``make demo``); ``--check``
 only says whether the README is current.
 """
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from pydantic import BaseModel
+from resources import SHOWN, read
 
 from carrysave.config import Config
 from carrysave.format_text import families, family_line
@@ -20,6 +21,7 @@ from carrysave.formats import describe
 from carrysave.quant import formats
 
 ROOT = Path(__file__).parents[1]
+BASELINE, FAMILIES = "multiplier-w8a8", {"ecp5": "ECP5", "ice40": "iCE40 UP5K"}
 README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
 KEPT = ("name", "identity", "tools", "accuracy", "network", "engine", "cycles", "boards", "ledger")
 
@@ -102,6 +104,33 @@ def measured(report):
     return "".join(lines)
 
 
+def resources(rows):
+    """Units by family: LUTs, flip-flops and Fmax, next to those of the plain multiplier."""
+    found = {(row["unit"], row["family"], row["dsp"] != "0"): row for row in rows}
+    plain = {family: found[BASELINE, family, False] for family in FAMILIES}
+    heads = "".join(f" {title}: LUT4 | of plain | FF | Fmax, MHz |" for title in FAMILIES.values())
+    lines = [f"| unit | lanes |{heads}\n|---|---:|{'---:|' * 4 * len(FAMILIES)}\n"]
+    for name in SHOWN:
+        for dsp in (False, True):
+            parts = [found.get((name, family, dsp)) for family in FAMILIES]
+            if not any(parts):
+                continue
+            cells, blocks, lanes = "", [], ""
+            for row, family in zip(parts, FAMILIES, strict=True):
+                if row is None:
+                    cells += " – | – | – | – |"
+                    continue
+                lanes = row["lanes"]
+                share = int(row["lut4"]) / int(plain[family]["lut4"])
+                share = share * int(plain[family]["lanes"]) / int(lanes)
+                cells += (f" {int(row['lut4']):,} | {100 * share:.0f} % | {int(row['ff']):,} "
+                          f"| {row['fmax_mhz'] or '–'} |")
+                blocks.append(row["dsp"])
+            with_dsp = f", {' and '.join(dict.fromkeys(blocks))} DSP blocks" if dsp else ""
+            lines.append(f"| `{name}`{with_dsp} | {lanes} |{cells}\n")
+    return "".join(lines)
+
+
 def refresh():
     """Make ``reports/digits.json`` of the last demo."""
     source = ROOT / "build" / "digits" / "evidence.json"
@@ -124,6 +153,7 @@ def main():
         "formats": number_formats(),
         "ledger": ledger(report),
         "measured": measured(report),
+        "resources": resources(read()),
     }
     before = after = README.read_text(encoding="utf-8")
     for name, text in parts.items():

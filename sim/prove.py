@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Const, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -101,7 +101,7 @@ class _Miter(wiring.Component):
         if found.keys() != wanted.keys():
             raise ValueError(f"Results of {core.name} must be {', '.join(wanted)}, "
                              f"not {', '.join(found)}")
-        same = Const(1)
+        same = []
         for name in found:
             pair = []
             for side, value in ("found", found[name]), ("wanted", wanted[name]):
@@ -109,9 +109,9 @@ class _Miter(wiring.Component):
                 signal = Signal(value.shape(), name=f"{side}_{name}")
                 m.d.comb += signal.eq(value)
                 pair.append(signal)
-            same = same & (pair[0] == pair[1])
+            same.append(pair[0] == pair[1])
         assumed = Const(1) if core.assume is None else core.assume(**values)
-        m.d.comb += [self.assumed.eq(assumed), self.equal.eq(same | ~self.assumed)]
+        m.d.comb += [self.assumed.eq(assumed), self.equal.eq(Cat(*same).all() | ~self.assumed)]
         return m
 
 

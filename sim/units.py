@@ -22,7 +22,7 @@ __all__ = ["METHODS", "compare", "methods", "mutation", "run_contract", "run_pro
 
 STALLS = (0.0, 0.5, 0.9)
 EXTRA = 20  # cycles after the last output, in which another one is an error
-SHORT = 60  # transfers of the runs in every simulator, cocotb being slow
+SHORT = 24  # transfers of the runs in every simulator, cocotb being slow
 MUTANTS = 200
 SCORE = 0.98  # least share of the mutants that the vectors must catch
 

@@ -316,12 +316,13 @@ def compile_network(network, config):
         [LayerShape(la.name, la.inputs, la.outputs, la.group.size) for la in network.layers], config
     )
     layers, weights, scales, biases, greatest = [], [], [], [], 0
+    held = MixPE().weight
     for index, layer in enumerate(network.layers):
         element = layer.group.element
-        if element.min < MixPE.weight.min or element.max > MixPE.weight.max:
+        if element.min < held.min or element.max > held.max:
             raise DoesNotFit(
                 f"Layer {layer.name}: its weights are {element.name}; the engine computes with "
-                f"{MixPE.weight.name}"
+                f"{held.name}"
             )
         last = index == len(network.layers) - 1
         if last != (layer.requantiser is None):

@@ -5,14 +5,33 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Requantise"]
+from ...quant.formats import Int
+from ..arithmetic import check_choice, check_positive, tree_sum, wire
+from ..pipeline import Pipeline
+from .rounding import round_up, split
+
+__all__ = ["Requantise", "rounded_shift"]
+
+ROUNDINGS = ("half_even", "half_up")
+
+
+def rounded_shift(m, product, shifts, select, rounding):
+    """``round(product / 2 ** shifts[select])``: the floor, and one adder for its rounding bit."""
+    floor = Signal(product.shape(), name="floor")
+    half, less = Signal(name="half"), Signal(name="less")
+    with m.Switch(select):
+        for index, shift in enumerate(shifts):
+            with m.Case(index):
+                parts = split(product, shift) if shift else (product, 0, 0)
+                m.d.comb += [floor.eq(parts[0]), half.eq(parts[1]), less.eq(parts[2])]
+    up = round_up(rounding, odd=floor[0], half=half, less=less, negative=product[-1])
+    return floor + up
 
 
 class Requantise(wiring.Component):
-    """``o = clamp(round_half_even(z * multiplier / 2 ** shifts[select]))`` [1]_.
+    """Accumulators to numbers of few bits, by a multiplier and a shift.
 
-    Half minus one unit and the bit above the point are added before the shift: a tie goes up only
-    where the result would be odd.
+    ``o.values[k] = clamp(round(sums[k] * multiplier / 2 ** shifts[select]) + zero)`` [1]_.
 
     :Latency: :attr:`latency`.
     :Throughput: one transfer per cycle.
@@ -29,21 +48,32 @@ class Requantise(wiring.Component):
     shifts : sequence of int
         Shift amounts to choose from.
     bits : int
-        Width of the signed result.
+        Width of the result.
     lanes : int
+    tag : shape
+        Of what is handed on.
+    rounding : {"half_even", "half_up"}
+        Where ties go.
+    per_channel : bool
+        Whether each lane has its own multiplier and shift.
+    zero_point : bool
+        Whether ``zero``, a number as the results are, is added.
+    signed_result : bool
 
     Members
     -------
     i : In(stream)
-        ``sums`` by lane, ``multiplier``, ``select`` (index into ``shifts``), and a ``tag`` that is
-        handed on.
+        ``sums`` by lane, ``multiplier``, ``select`` (index into ``shifts``), ``zero``, and a
+        ``tag`` that is handed on. Per channel the second and third are by lane.
     o : Out(stream)
         ``values`` by lane, ``tag``.
     """
 
     latency = 2
 
-    def __init__(self, sum_shape, *, multiplier_bits=16, shifts=(16,), bits=8, lanes=1, tag=1):
+    def __init__(self, sum_shape=signed(32), *, multiplier_bits=16, shifts=(16,), bits=8, lanes=1,
+                 tag=1, rounding="half_even", per_channel=False, zero_point=False,
+                 signed_result=True):
         sum_shape = Shape.cast(sum_shape)
         if not sum_shape.signed:
             raise ValueError(f"Sum shape must be signed, not {sum_shape!r}")
@@ -52,64 +82,58 @@ class Requantise(wiring.Component):
         shifts = tuple(shifts)
         if not shifts or any(not isinstance(c, int) or not 0 <= c <= 62 for c in shifts):
             raise ValueError(f"Shifts must be integers from 0 to 62, not {shifts!r}")
-        if not isinstance(lanes, int) or isinstance(lanes, bool) or lanes < 1:
-            raise TypeError(f"Lanes must be a positive integer, not {lanes!r}")
+        check_positive("Lanes", lanes)
         if not isinstance(bits, int) or not 2 <= bits <= 32:
             raise ValueError(f"Bits must be 2 to 32, not {bits!r}")
-        self.shifts, self.bits, self.lanes = shifts, bits, lanes
+        check_choice("Rounding", rounding, ROUNDINGS)
+        self.shifts, self.bits, self.lanes, self.rounding = shifts, bits, lanes, rounding
+        self.multiplier_bits = multiplier_bits
+        self.per_channel, self.zero_point = bool(per_channel), bool(zero_point)
+        self.result = Int(bits, signed=bool(signed_result))
         self.product_shape = signed(sum_shape.width + multiplier_bits)
+        multiplier, select = unsigned(multiplier_bits), Shape.cast(range(len(shifts)))
+        if per_channel:
+            multiplier, select = (data.ArrayLayout(x, lanes) for x in (multiplier, select))
+        result = Shape(bits, self.result.signed)
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({
                 "sums": data.ArrayLayout(sum_shape, lanes),
-                "multiplier": unsigned(multiplier_bits),
-                "select": range(len(shifts)),
+                "multiplier": multiplier,
+                "select": select,
+                **({"zero": result} if zero_point else {}),
                 "tag": tag,
             }))),
             "o": Out(stream.Signature(data.StructLayout({
-                "values": data.ArrayLayout(signed(bits), lanes),
+                "values": data.ArrayLayout(result, lanes),
                 "tag": tag,
             }))),
         })
 
+    @property
+    def formats(self):
+        return {"values": self.result.name}
+
     def elaborate(self, platform):
         m = Module()
-
-        products = [Signal(self.product_shape, name=f"product_{k}") for k in range(self.lanes)]
-        select = Signal.like(self.i.p.select)
-        tag = Signal.like(self.i.p.tag)
-        valid = Signal()
-        low, high = -(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1
-
-        advance = self.o.ready | ~self.o.valid
-        m.d.comb += self.i.ready.eq(advance)
-        with m.If(advance):
-            # Stage 1: multiply.
-            m.d.sync += [valid.eq(self.i.valid), select.eq(self.i.p.select), tag.eq(self.i.p.tag)]
-            for total, product in zip(self.i.p.sums, products, strict=True):
-                m.d.sync += product.eq(total * self.i.p.multiplier)
-            # Stage 2: round and clamp.
-            m.d.sync += [self.o.valid.eq(valid), self.o.p.tag.eq(tag)]
-            for lane, product in enumerate(products):
-                rounded = Signal(signed(self.product_shape.width + 1), name=f"rounded_{lane}")
-                with m.Switch(select):
-                    for index, shift in enumerate(self.shifts):
-                        with m.Case(index):
-                            m.d.comb += rounded.eq(_round(product, shift))
-                value = self.o.p.values[lane]
-                with m.If(rounded < low):
-                    m.d.sync += value.eq(low)
-                with m.Elif(rounded > high):
-                    m.d.sync += value.eq(high)
-                with m.Else():
-                    m.d.sync += value.eq(rounded)
-
+        i, lanes = self.i.p, range(self.lanes)
+        pipe = Pipeline(m, self)
+        # Stage 1: multiply.
+        products = [Signal(self.product_shape, name=f"product_{k}") for k in lanes]
+        for k in lanes:
+            multiplier = i.multiplier[k] if self.per_channel else i.multiplier
+            m.d.comb += products[k].eq(i.sums[k] * multiplier)
+        selects = list(i.select) if self.per_channel else [i.select]
+        zeros = [i.zero] if self.zero_point else []
+        products, selects, zeros, tag = pipe.register(
+            product=products, select=selects, zero=zeros, tag=i.tag)
+        # Stage 2: round, add the zero point and clamp.
+        values = []
+        for k in lanes:
+            value = rounded_shift(m, products[k], self.shifts, selects[k % len(selects)],
+                                  self.rounding)
+            value = wire(m, tree_sum([value, *zeros]), f"rounded_{k}")
+            low, high = self.result.min, self.result.max
+            values.append(Mux(value < low, low, Mux(value > high, high, value))[:self.bits])
+        values, tag = pipe.register(value=values, tag=tag)
+        pipe.output(Cat(*values, tag))
         return m
-
-
-def _round(product, shift):
-    """``round_half_even(product / 2 ** shift)`` of a Value."""
-    if shift == 0:
-        return product
-    if shift >= len(product):  # Less than one half, whatever the sign; -1/2 is a tie to 0.
-        return C(0, 1)
-    return (product + Cat(product[shift].replicate(1), C(0, 1)) + ((1 << (shift - 1)) - 1)) >> shift

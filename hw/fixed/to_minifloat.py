@@ -6,7 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...quant.formats import Minifloat
-from ..arithmetic import check_choice, check_int, check_positive
+from ..arithmetic import check_choice, check_int, check_positive, shift_right_jam, wire
 from ..pipeline import Pipeline
 
 __all__ = ["ToMinifloat", "magnitude_of", "normalise", "round_code", "to_minifloat"]
@@ -14,11 +14,13 @@ __all__ = ["ToMinifloat", "magnitude_of", "normalise", "round_code", "to_miniflo
 OVERFLOWS = ("saturate", "ieee")
 
 
-def to_minifloat(integer, exponent, fmt, overflow="saturate", *, sticky=0, exponents=None):
+def to_minifloat(m, integer, exponent, fmt, overflow="saturate", *, sticky=0, exponents=None):
     """Code of ``integer * 2 ** exponent``, rounded half to even once.
 
     Parameters
     ----------
+    m : Module
+        Gets the intermediate values.
     integer : Value
         0 becomes +0.
     exponent : int or Value
@@ -37,107 +39,91 @@ def to_minifloat(integer, exponent, fmt, overflow="saturate", *, sticky=0, expon
         Of ``fmt.bits`` bits.
     """
     check_overflow(fmt, overflow)
-    sign, magnitude = magnitude_of(integer)
+    sign, magnitude = magnitude_of(m, integer)
     shift = _shift(exponent, len(magnitude), fmt, exponents)
-    significand, shift = normalise(magnitude, shift, fmt)
-    return round_code(sign, significand, shift, fmt, overflow, sticky=sticky)
+    significand, shift = normalise(m, magnitude, shift, fmt)
+    return round_code(m, sign, significand, shift, fmt, overflow, sticky=sticky)
 
 
-def magnitude_of(integer):
+def magnitude_of(m, integer):
     """Sign and unsigned magnitude of a Value."""
     if not integer.shape().signed:
         return C(0, 1), integer
     sign = integer[-1]
-    return sign, Mux(sign, -integer, integer)[:len(integer)]
+    return sign, wire(m, Mux(sign, -integer, integer)[:len(integer)], "magnitude")
 
 
-def normalise(significand, shift, fmt):
+def normalise(m, significand, shift, fmt):
     """Shift a significand left until its top bit is one, but no further than ``shift`` allows.
 
-    A significand's point follows its top bit: the number is worth ``significand * 2 ** shift``
-    times the least normal number of ``fmt``.
+    The point of a significand follows its top bit: a number is ``significand * 2 ** shift`` times
+    the least normal number of ``fmt``.
 
     Parameters
     ----------
+    m : Module
     significand : Value
         Unsigned.
     shift : int or Value
 
     Returns
     -------
-    significand : Value
-        As wide, or as rounding needs. Its top bit is one unless the number is 0 or subnormal.
-    shift : Value
-        0 or less for subnormal numbers.
+    significand, shift : Value
+        ``shift`` is 0 or less where the number is subnormal, else the top bit is one; or the number
+        is 0.
     """
     width = len(significand)
     if isinstance(shift, int) and shift < 0:
-        # Subnormal whatever the significand: the zeros above it are known.
+        # Subnormal whatever the significand is: zeros above it.
         zeros = min(-shift, fmt.mantissa_bits + 2)
         return Cat(significand, C(0, zeros)), C(0, 1)
-    shift = C(shift) if isinstance(shift, int) else shift
-    signed_shift = shift.shape().signed
-    left = shift[:-1] & ~shift[-1].replicate(len(shift) - 1) if signed_shift else shift
-    most = width - 1
-    if isinstance(shift, Const):
-        most = min(most, shift.value)
-    stages = most.bit_length()
-    # One stage per bit of the count. `more`: at least the shifts of all later stages are left.
-    more, taken = left[stages:].any() if len(left) > stages else C(0, 1), []
+    shift = C(shift) if isinstance(shift, int) else wire(m, shift, "shift")
+    negative = shift[-1] if shift.shape().signed else C(0, 1)
+    left = shift[:-1] & ~negative.replicate(len(shift) - 1) if shift.shape().signed else shift
+    stages = (min(width - 1, shift.value) if isinstance(shift, Const) else width - 1).bit_length()
+    # Stage k shifts by 2 ** k; `more` where `shift` allows at least 2 ** (k + 1).
+    more, taken = left[stages:].any(), []
     for k in reversed(range(stages)):
         step, bit = 1 << k, left[k] if k < len(left) else C(0, 1)
-        take = ~significand[width - step:].any() & (more | bit)
-        significand = Mux(take, Cat(C(0, step), significand[:width - step]), significand)
+        take = wire(m, ~significand[width - step:].any() & (more | bit), f"left_{step}")
+        significand = wire(m, Mux(take, significand << step, significand)[:width], "significand")
         more = more | (bit & ~take)
         taken.insert(0, take)
     rest = (shift - Cat(*taken))[:len(shift)]
-    return significand, rest.as_signed() if signed_shift else rest
+    return significand, wire(m, rest.as_signed() if shift.shape().signed else rest, "shift")
 
 
-def round_code(sign, significand, shift, fmt, overflow="saturate", *, sticky=0):
+def round_code(m, sign, significand, shift, fmt, overflow="saturate", *, sticky=0):
     """Code of a normalised number, see `normalise`, rounded half to even.
 
     Exponent field and mantissa are rounded as one integer: a carry out of the mantissa increments
-    the exponent, and even is an even code.
+    the exponent, and an even code is even.
     """
-    m = fmt.mantissa_bits
-    # Significand of m + 1 bits, the bit below, and whether there is more.
-    width = len(significand)
-    if width < m + 2:
-        significand = Cat(C(0, m + 2 - width), significand)
-    kept, rest = significand[-(m + 2):], significand[:-(m + 2)]
-    sticky = (rest.any() if len(rest) else C(0, 1)) | sticky
+    mantissa_bits = fmt.mantissa_bits
+    # Significand of mantissa_bits + 1 bits, half of its last bit, and whether there is less.
+    kept_bits = mantissa_bits + 2
+    if len(significand) < kept_bits:
+        significand = Cat(C(0, kept_bits - len(significand)), significand)
+    kept, less = significand[-kept_bits:], significand[:-kept_bits].any() | sticky
     if shift.shape().signed:
-        # Below the least normal number.
-        right, far = (-shift)[:len(shift)], m + 2
-        right = Mux(shift[-1], right, 0)
-        if right.shape().width > far.bit_length():
-            right = Mux(right > far, far, right)[:far.bit_length()]
-        lost = Cat(*((right > k) & kept[k] for k in range(m + 2)))
-        sticky = sticky | lost.any()
-        kept = (kept >> right)[:m + 2]
-        shift = shift[:-1]
-    half, mantissa, hidden = kept[0], kept[1:m + 1], kept[m + 1]
-    code = Cat(mantissa, Mux(hidden, shift + 1, 0))
-    rounded = code + (half & (sticky | code[0]))
-    return finish_code(sign, rounded, fmt, overflow, most=1 << len(shift) << m)
-
-
-def finish_code(sign, magnitude, fmt, overflow, *, most):
-    """Code of a sign and a magnitude code of unbounded exponent, up to ``most``."""
-    if most > fmt.max_code:
-        beyond = magnitude > fmt.max_code
-        special = fmt.max_code
-        if overflow == "ieee":
-            special = fmt.nan_code if fmt.inf_code is None else fmt.inf_code
-        magnitude = Mux(beyond, special, magnitude)
-    if len(magnitude) < fmt.bits:
-        magnitude = Cat(magnitude, C(0, fmt.bits - len(magnitude)))
-    top = magnitude[fmt.bits - 1]
-    magnitude = magnitude[:fmt.bits - 1]
-    if fmt.specials == "fnuz":
-        return Cat(magnitude, (sign & magnitude.any()) | (top if overflow == "ieee" else 0))
-    return Cat(magnitude, sign)
+        # Below the least normal number: to the right.
+        right = wire(m, Mux(shift < 0, -shift, 0)[:len(shift)], "right")
+        kept = wire(m, shift_right_jam(m, Cat(less, kept), right), "jammed")
+        kept, less, shift = kept[1:], kept[0], shift[:-1]
+    kept = wire(m, kept, "kept")
+    exponent = Mux(kept[-1], shift + 1, 0)
+    code = wire(m, Cat(kept[1:-1], exponent), "code")
+    rounded = wire(m, code + (kept[0] & (less | code[0])), "rounded")
+    # Beyond the greatest number.
+    special = fmt.max_code
+    if overflow == "ieee":
+        special = fmt.nan_code if fmt.inf_code is None else fmt.inf_code
+    if (1 << len(shift)) + 1 << mantissa_bits > fmt.max_code:
+        rounded = wire(m, Mux(rounded > fmt.max_code, special, rounded), "rounded")
+    rounded = Cat(rounded, C(0, fmt.bits))[:fmt.bits]
+    if fmt.specials == "fnuz":  # no -0, and NaN in its place
+        return Cat(rounded[:-1], (sign & rounded[:-1].any()) | rounded[-1])
+    return Cat(rounded[:-1], sign)
 
 
 def check_overflow(fmt, overflow):
@@ -203,12 +189,13 @@ class ToMinifloat(wiring.Component):
         check_overflow(fmt, overflow)
         integer = Shape.cast(integer)
         check_int("Width of integers", integer.width, 1, 512)
-        self.exponents = None if isinstance(exponent, int) else tuple(exponent)
-        for end in self.exponents or (exponent,):
+        ends = exponent if isinstance(exponent, tuple) else (exponent,)
+        for end in ends:
             check_int("Exponent", end, -2048, 2048)
-        if self.exponents and (len(self.exponents) != 2 or self.exponents[0] > self.exponents[1]):
-            raise ValueError(f"Exponent must be a number, or the least and the greatest, "
+        if isinstance(exponent, tuple) and (len(ends) != 2 or ends[0] > ends[1]):
+            raise ValueError(f"Exponent must be one, or the least and the greatest, "
                              f"not {exponent!r}")
+        self.exponents = exponent if isinstance(exponent, tuple) else None
         check_positive("Lanes", lanes)
         check_int("Registers", registers, 0, 3)
         self.fmt, self.integer, self.exponent, self.overflow = fmt, integer, exponent, overflow
@@ -232,7 +219,7 @@ class ToMinifloat(wiring.Component):
         fmt, width, i = self.fmt, self.integer.width, self.i.p
         pipe = Pipeline(m, self)
         # Stage 1: sign and magnitude.
-        signs, magnitudes = zip(*map(magnitude_of, i.integers), strict=True)
+        signs, magnitudes = zip(*(magnitude_of(m, x) for x in i.integers), strict=True)
         exponents = list(i.exponents) if self.exponents else [self.exponent] * self.lanes
         shifts = [_shift(e, width, fmt, self.exponents) for e in exponents]
         values = {"sign": list(signs), "magnitude": list(magnitudes)}
@@ -242,12 +229,12 @@ class ToMinifloat(wiring.Component):
         else:
             signs, magnitudes = pipe.register(**values, when=self.registers >= 3)
         # Stage 2: normalise.
-        pairs = [normalise(x, shift, fmt) for x, shift in zip(magnitudes, shifts, strict=True)]
+        pairs = [normalise(m, x, shift, fmt) for x, shift in zip(magnitudes, shifts, strict=True)]
         significands, shifts = map(list, zip(*pairs, strict=True))
         signs, significands, shifts = pipe.register(
             sign=signs, significand=significands, shift=shifts, when=self.registers >= 1)
         # Stage 3: round.
-        codes = [round_code(*parts, fmt, self.overflow)
+        codes = [round_code(m, *parts, fmt, self.overflow)
                  for parts in zip(signs, significands, shifts, strict=True)]
         pipe.output(Cat(*pipe.register(code=codes, when=self.registers >= 2)))
         return m

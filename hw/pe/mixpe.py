@@ -7,8 +7,17 @@ from amaranth.lib import data, wiring
 from ...quant.formats import Int
 from ..arithmetic import check_choice, product_range, shift_add, sum_shape, tree_sum
 from ..pipeline import Pipeline
-from .booth import booth_product
-from .mac import check_mac, mac_ports, multiply_accumulate
+from .booth import booth_product, booth_rows
+from .mac import (
+    check_integers,
+    check_mac,
+    group_sums,
+    mac_ports,
+    multiply_accumulate,
+    shape_of,
+    span,
+)
+from .rows import add_rows
 
 __all__ = ["MixPE"]
 
@@ -56,25 +65,22 @@ class MixPE(wiring.Component):
     def __init__(self, group=16, *, lanes=1, activation=Int(8), weight=Int(4), zero_points=False,
                  recoding="terms", registers=1):
         check_mac(group=group, lanes=lanes, registers=registers)
-        for name, fmt in ("Activation", activation), ("Weight", weight):
-            if not isinstance(fmt, Int):
-                raise TypeError(f"{name} must be an Int, not {fmt!r}")
+        check_integers(activation=activation, weight=weight)
         check_choice("Recoding", recoding, PRODUCTS)
         self.group, self.lanes, self.registers = group, lanes, registers
         self.activation, self.weight = activation, weight
         self.zero_points, self.recoding = bool(zero_points), recoding
         self.latency = registers
-        span, terms = (activation.min, activation.max), group * lanes
-        self.product_shape = Shape.cast(_range(product_range((weight.min, weight.max), span)))
-        self.sum_shape = sum_shape(*product_range((weight.min, weight.max), span), terms)
+        products, terms = product_range(span(weight), span(activation)), group * lanes
+        self.product_shape = sum_shape(*products, 1)
+        self.sum_shape = sum_shape(*products, terms)
+        self.activation_shape = sum_shape(*span(activation), terms)
         difference = weight.max - weight.min
-        result = sum_shape(*product_range((-difference, difference), span), terms)
-        activations = Shape(activation.bits, activation.signed)
-        weights = Shape(weight.bits, weight.signed)
+        result = sum_shape(*product_range((-difference, difference), span(activation)), terms)
         super().__init__(mac_ports({
-            "activations": data.ArrayLayout(activations, lanes),
-            "weights": data.ArrayLayout(weights, lanes),
-            **({"zero": weights} if self.zero_points else {}),
+            "activations": data.ArrayLayout(shape_of(activation), lanes),
+            "weights": data.ArrayLayout(shape_of(weight), lanes),
+            **({"zero": shape_of(weight)} if self.zero_points else {}),
         }, result if self.zero_points else self.sum_shape))
 
     @property
@@ -83,37 +89,26 @@ class MixPE(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        multiply = PRODUCTS[self.recoding]
-        products = [Signal(self.product_shape, name=f"product_{k}") for k in range(self.lanes)]
-        i = self.i.p
-        for product, w, a in zip(products, i.weights, i.activations, strict=True):
-            m.d.comb += product.eq(multiply(w, a))
+        i, add = self.i.p, tree_sum
+        pairs = list(zip(i.weights, i.activations, strict=True))
+        if self.recoding == "booth":
+            # Not added up in each lane: the rows of all lanes are.
+            products, add = [row for pair in pairs for row in booth_rows(*pair)], add_rows
+        else:
+            products = [Signal(self.product_shape, name=f"product_{k}") for k in range(self.lanes)]
+            m.d.comb += [product.eq(shift_add(*pair))
+                         for product, pair in zip(products, pairs, strict=True)]
         if not self.zero_points:
-            multiply_accumulate(m, self, products)
+            multiply_accumulate(m, self, products, add=add)
             return m
 
         pipe = Pipeline(m, self)
-        control = {"clear": i.clear, "last": i.last, "zero": i.zero}
-        # Stage 1: multiply.
-        products, activations, *control = pipe.register(
-            product=products, activation=list(i.activations), **control,
-            when=self.registers >= 1)
-        # Stage 2: add up products and activations.
-        term, activation, clear, last, zero = pipe.register(
-            term=tree_sum(products), activation=tree_sum(activations),
-            **dict(zip(("clear", "last", "zero"), control, strict=True)),
-            when=self.registers >= 2)
-        # Stage 3: accumulate both, subtract.
-        low, high = self.activation.min, self.activation.max
-        shape = sum_shape(low, high, self.group * self.lanes)
-        total = pipe.accumulate(term, shape=self.sum_shape, clear=clear, last=last)
-        sum_a = pipe.accumulate(activation, shape=shape, clear=clear, last=last)
-        pipe.keep(last)
+        # Stages 1 to 3: products and activations, each added up and accumulated.
+        (total, sum_a), (zero,) = group_sums(
+            pipe, [products, list(i.activations)], shapes=[self.sum_shape, self.activation_shape],
+            add=[add, tree_sum], registers=self.registers, clear=i.clear, last=i.last, zero=i.zero)
+        # Stage 4: subtract, within the cycle of the accumulator's adder.
         result = Signal(self.o.p.shape(), name="result")
-        m.d.comb += result.eq(total - multiply(zero, sum_a))
+        m.d.comb += result.eq(total - PRODUCTS[self.recoding](zero, sum_a))
         pipe.output(pipe.register(sum=result, when=self.registers >= 3))
         return m
-
-
-def _range(ends):
-    return range(ends[0], ends[1] + 1)

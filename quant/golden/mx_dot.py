@@ -4,10 +4,10 @@
 import numpy as np
 import torch
 
-from .exact import matmul
+from .exact import dot
 from .fp32 import fp32_add, fp32_from_integers, fp32_multiply
 
-__all__ = ["mx_dot", "same_blocks"]
+__all__ = ["mx_dot", "mx_terms", "same_blocks"]
 
 
 def same_blocks(a_format, a, b_format, b):
@@ -42,27 +42,45 @@ def mx_dot(a_format, a, b_format, b):
        the order and FP32 are this project's.
     """
     same_blocks(a_format, a, b_format, b)
-    result = torch.zeros(())
-    lsb = a_format.element.lsb + b_format.element.lsb
-    blocks = [
-        (f.element.decode(codes), f.element.values(codes), f.scale.values(np.asarray(e.scales)))
+    (a_codes, a_scales), (b_codes, b_scales) = (
+        (np.asarray(e.codes).reshape(-1, f.size), np.asarray(e.scales))
         for f, e in ((a_format, a), (b_format, b))
-        for codes in [np.asarray(e.codes).reshape(-1, f.size)]
-    ]
-    for (x, x_values, x_scale), (y, y_values, y_scale) in zip(
-        *(zip(*parts, strict=True) for parts in blocks), strict=True
-    ):
-        with np.errstate(invalid="ignore", over="ignore"):
-            scale, special = x_scale * y_scale, np.sum(x_values * y_values)
-        if np.isfinite(scale) and np.isfinite(special):
-            (exact,) = np.asarray(matmul(x[None], y[None])).flat
-            significand, exponent = np.frexp(scale)
-            wide = np.array(int(exact) * int(significand * 2**24), object)
-            term = fp32_from_integers(wide, int(exponent) - 24 + lsb)
-        else:  # a NaN or an infinity among them: as IEEE 754 has it
-            term = torch.tensor(special * scale, dtype=torch.float32)
+    )
+    result = torch.zeros(())
+    for term in mx_terms(a_format, a_codes, a_scales, b_format, b_codes, b_scales):
         result = fp32_add(result, term)
     if a_format.two_level or b_format.two_level:
         tensor = fp32_multiply(*(torch.tensor(e.tensor_scale) for e in (a, b)))
         result = fp32_multiply(result, tensor)
     return result
+
+
+def mx_terms(a_format, a_codes, a_scales, b_format, b_codes, b_scales):
+    """What each pair of blocks adds to `mx_dot`: their dot product, rounded once to FP32.
+
+    Parameters
+    ----------
+    a_format, b_format : Block
+    a_codes, b_codes : unsigned arrays, shape (…, size)
+    a_scales, b_scales : unsigned arrays, shape (…)
+
+    Returns
+    -------
+    float32 tensor, shape (…)
+    """
+    elements = (a_format.element, a_codes), (b_format.element, b_codes)
+    x, y = (element.decode(codes) for element, codes in elements)
+    lsb = a_format.element.lsb + b_format.element.lsb
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = a_format.scale.values(a_scales) * b_format.scale.values(b_scales)
+        special = np.sum(np.multiply(*(element.values(codes) for element, codes in elements)),
+                         axis=-1)
+        terms = torch.from_numpy(np.asarray(special * scale, np.float32))
+    finite = np.isfinite(scale) & np.isfinite(special)
+    significand, exponent = np.frexp(np.where(finite, scale, 0))
+    # A scale has 9 bits at most, so that the product of two has 18.
+    significand = np.asarray(significand * 2**24).astype(np.int64).astype(object)
+    exact = np.asarray(dot(x, y)).astype(object) * significand
+    exact = fp32_from_integers(exact, exponent.astype(np.int64) - 24 + lsb)
+    # The others have a NaN or an infinity: as IEEE 754 has it.
+    return torch.where(torch.from_numpy(np.asarray(finite)), exact, terms)

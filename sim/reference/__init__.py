@@ -19,7 +19,7 @@ import importlib
 
 import numpy as np
 
-__all__ = ["grouped", "reference"]
+__all__ = ["at_last", "exact", "grouped", "narrow_codes", "reference"]
 
 
 def reference(unit):
@@ -48,3 +48,28 @@ def grouped(terms, inputs):
     begin = np.maximum.accumulate(np.where(starts, np.arange(len(terms)), 0))[ends]
     before = sums[begin] - terms[begin]
     return sums[ends] - before
+
+
+def at_last(values, inputs):
+    """For each transfer the value that comes with the last one of its group."""
+    ends = np.flatnonzero(np.asarray(inputs["last"]))
+    group = np.searchsorted(ends, np.arange(len(values)))
+    return np.asarray(values)[np.append(ends, len(values) - 1)[group]]
+
+
+def exact(unit, terms):
+    """Terms as Python integers where the sums of a unit exceed int64."""
+    terms = np.asarray(terms)
+    return terms if unit.sum_shape.width < 64 else terms.astype(object)
+
+
+def narrow_codes(**formats):
+    """The domain of fields of integers: numbers that narrow formats have.
+
+    Of formats too wide to list, some: as many as 16 bits hold, spread evenly.
+    """
+    return {
+        name: np.arange(fmt.min, fmt.max + 1) if fmt.bits <= 16
+        else np.unique(np.linspace(fmt.min, fmt.max, 1 << 16).astype(np.int64))
+        for name, fmt in formats.items() if fmt.narrow
+    }

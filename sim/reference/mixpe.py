@@ -7,9 +7,9 @@ from ...hw.arithmetic import shift_add
 from ...hw.pe.booth import booth_product
 from ...quant.golden.mixpe import mixpe
 from ..prove import Core
-from . import grouped
+from . import grouped, narrow_codes
 
-__all__ = ["cores", "expected"]
+__all__ = ["cores", "domain", "expected"]
 
 
 def expected(unit, inputs):
@@ -29,3 +29,7 @@ def cores(unit):
         {"w": ports["weights"].shape.elem_shape, "a": ports["activations"].shape.elem_shape},
         lambda w, a: multiply(w, a), lambda w, a: w * a,
     )
+
+
+def domain(unit):
+    return narrow_codes(activations=unit.activation, weights=unit.weight)

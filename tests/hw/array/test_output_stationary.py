@@ -114,7 +114,7 @@ def test_a_wrong_element_is_found(monkeypatch):
     short.chain = 5  # the last sum of each group is lost
     with pytest.raises(TimeoutError, match=r"^25 of 30 outputs after "):
         check(short, inputs, expected)
-    monkeypatch.setattr(hw_mixpe, "shift_add_product", lambda b, a: a * b + 1)
+    monkeypatch.setattr(hw_mixpe, "shift_add", lambda b, a: a * b + 1)
     with pytest.raises(AssertionError, match=r"^30 of 30 differ"):
         check(make(2, 3, 1, 4), inputs, expected)
 

@@ -10,10 +10,15 @@ from amaranth.hdl import signed, unsigned
 
 from carrysave.hw.fixed import requantise as hw_requantise
 from carrysave.hw.fixed.requantise import Requantise
+from carrysave.hw.fixed.rounding import round_up as rounding_bit
 from carrysave.quant.golden.requantise import requantise
 from carrysave.sim.batch import BatchSimulator
+from carrysave.sim.prove import prove
+from carrysave.sim.reference.requantise import cores
+from carrysave.sim.stimulus import stimuli
+from carrysave.sim.units import run_vectors
 
-from ..units import check, check_everywhere
+from ..units import cells, check, check_everywhere
 
 PARAMETERS = [  # width of the sums, multiplier bits, shifts, bits, lanes
     (25, 16, (16,), 8, 1), (25, 16, (0,), 8, 2), (19, 1, (1, 7, 62), 8, 1),
@@ -116,20 +121,51 @@ def test_ties_go_to_even(compared):
     compared(16)
 
 
-def half_up(product, shift):
-    return (product + (1 << shift >> 1)) >> shift
-
-
-def toward_minus_infinity(product, shift):
-    return product >> shift
-
-
-@pytest.mark.parametrize("wrong", [half_up, toward_minus_infinity])
+@pytest.mark.parametrize("wrong", ["half_up", "floor", "half_zero"])
 def test_a_wrong_rounding_is_found(wrong, monkeypatch):
     inputs, expected = random_stimulus(25, 16, (16, 12), 8, 1, count=300)
-    monkeypatch.setattr(hw_requantise, "_round", wrong)
+    unit = Requantise(signed(25), shifts=(16, 12))
+
+    def round_up(rounding, **bits):
+        return rounding_bit(wrong, **bits)
+
+    monkeypatch.setattr(hw_requantise, "round_up", round_up)
     with pytest.raises(AssertionError, match=r"^\d+ of 300 differ; output "):
-        check(Requantise(signed(25), shifts=(16, 12)), inputs, expected)
+        check(unit, inputs, expected)
+    assert prove(next(cores(unit))).status == "refuted"
+
+
+@pytest.mark.parametrize("parameters", [
+    {"rounding": "half_up", "lanes": 3, "zero_point": True, "signed_result": False},
+    {"per_channel": True, "lanes": 3, "bits": 5},
+    {"per_channel": True, "lanes": 1, "zero_point": True, "tag": 5},
+], ids=str)
+def test_options(parameters, compared):
+    unit = Requantise(signed(20), multiplier_bits=8, shifts=(9, 14, 0), **parameters)
+    arrows = run_vectors(unit, stimuli(unit, 50_000))
+    assert not any(arrow.mismatches for arrow in arrows)
+    [core] = cores(unit)
+    assert prove(core).status == "proved"
+    compared(sum(arrow.compared for arrow in arrows))
+
+
+def test_half_up(compared):
+    """Every tie goes up, and the zero point is added before the clamp."""
+    unit = Requantise(signed(4), multiplier_bits=1, shifts=(1,), bits=3, rounding="half_up",
+                      zero_point=True, signed_result=False)
+    inputs = [{"sums": [z], "multiplier": 1, "select": 0, "zero": 4, "tag": 0}
+              for z in range(-8, 8)]
+    check(unit, inputs, [{"values": [y], "tag": 0} for y in (
+        0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 7)])
+    assert unit.formats == {"values": "uint3"}
+    compared(16)
+
+
+def test_one_rounding_adder(compared):
+    """However many shifts there are to choose from."""
+    one, many = (cells(Requantise(signed(20), shifts=shifts)) for shifts in ((9,), (7, 9, 12, 20)))
+    assert one["$add"] == many["$add"] == 1
+    compared(2)
 
 
 def test_a_wrong_shift_or_width_is_found():
@@ -151,6 +187,8 @@ def test_a_wrong_shift_or_width_is_found():
     ((signed(8),), {"shifts": [3, 63]}, "Shifts must be integers from 0 to 62, not (3, 63)"),
     ((signed(8),), {"shifts": (-1,)}, "Shifts must be integers from 0 to 62, not (-1,)"),
     ((signed(8),), {"shifts": (1.5,)}, "Shifts must be integers from 0 to 62, not (1.5,)"),
+    ((signed(8),), {"bits": 1}, "Bits must be 2 to 32, not 1"),
+    ((signed(8),), {"rounding": "RND"}, "Rounding must be one of half_even, half_up, not 'RND'"),
 ])
 def test_parameters_wrong(args, kwargs, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
