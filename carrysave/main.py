@@ -203,7 +203,9 @@ def verify(
     top: Annotated[
         str | None, typer.Option(help="Module in that file; by default called as the file is.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Of a unit: seconds for each proof.")] = 60,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Of a unit: seconds for each proof.")
+    ] = 120,
     inject: Inject = None,
     netlists: Annotated[
         bool, typer.Option(help="Compare the netlists as well; they must be synthesised first.")

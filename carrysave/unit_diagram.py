@@ -287,7 +287,7 @@ def diagram(unit):
     text = render(_dot(*structure(unit)), format="svg").decode()
     text = text[text.index("<svg"):].replace("&#45;", "-")
     text = re.sub(r"<!--.*?-->\s*|<title>.*?</title>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r' (?:id|class|font-family|font-size)="[^"]*"', "", text)
+    text = re.sub(r' (?:id|class|font-family|font-size|xml:space)="[^"]*"', "", text)
     text = text.replace("<svg ", f'<svg font-family="{FONT}" font-size="11" ', 1)
     text = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), text)
     return text.strip() + "\n"

@@ -75,7 +75,8 @@ def _imports(path):
 
 def sources(*modules):
     """Hash of the source of modules and all of this package that they import, directly or not."""
-    todo = [Path(importlib.util.find_spec(module).origin) for module in modules]
+    specs = [importlib.util.find_spec(module) for module in modules]
+    todo = [Path(str(spec and spec.origin)) for spec in specs]
     seen = set()
     while todo:
         path = todo.pop()
@@ -127,7 +128,7 @@ def _verify(name, kinds, timeout):
     return json.loads((folder / "ledger.json").read_text()), known
 
 
-def verify_units(names, *, kinds=None, timeout=60, progress=None):
+def verify_units(names, *, kinds=None, timeout=120, progress=None):
     """Ledgers of units, as JSON, in the order of their names; several at a time.
 
     Parameters

@@ -57,7 +57,7 @@ class Preset:
     @property
     def summary(self):
         """What the unit is, in one line."""
-        return self.unit.__doc__.splitlines()[0]
+        return (self.unit.__doc__ or "").splitlines()[0]
 
     def build(self, **parameters):
         """A new component; parameters given here go before the preset's."""

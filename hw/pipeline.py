@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registers between the streams ``i`` and ``o`` of a unit, which stall as one."""
 
+from typing import Any
+
 from amaranth.hdl import Mux, Signal, Value
 
 __all__ = ["Pipeline"]
@@ -34,7 +36,7 @@ class Pipeline:
         m.d.comb += self.advance.eq(unit.o.ready | ~unit.o.valid)
         m.d.comb += unit.i.ready.eq(self.advance)
 
-    def register(self, *, when=True, **values):
+    def register(self, *, when=True, **values) -> Any:
         """The values one cycle later: a tuple in their order, or the one.
 
         Parameters

@@ -28,6 +28,7 @@ RESOURCES, VERIFICATION = REPORTS / "resources.csv", FOLDER / "verification.json
 WIDTH = 96
 ROOMS = {"decode": "Decoders", "pe": "Processing elements", "fixed": "Fixed and floating point",
          "post": "After the array"}
+PROOFS = ("sat", "induction")
 MADE = "Written by `scripts/units.py`"
 MARK = "<!-- figures: {} -->"
 
@@ -158,8 +159,8 @@ def _value(value):
 
 def index(units, gates_of, checks_of):
     lines = ["# Units", "", *wrapped(
-        "Every preset of the catalogue (`carrysave.hw.catalogue`). Compared: vectors of all "
-        "simulations, with mismatches; proved: cores and properties."), ""]
+        "Every preset of the catalogue (`carrysave units`). Compared: results of all simulations, "
+        "and how many differ; proved: parts and properties of the stream, of how many."), ""]
     rooms = {}
     for preset, unit in units:
         rooms.setdefault(preset.room, []).append((preset, unit))
@@ -168,8 +169,8 @@ def index(units, gates_of, checks_of):
         rows = []
         for preset, unit in members:
             arrows = [a for a in (checks_of or {}).get(preset.name, []) if a["status"] != "not run"]
-            proved = [a for a in arrows if a["method"] == "proved"]
-            ran = [a for a in arrows if a not in proved]
+            proved = [a for a in arrows if a["method"] in PROOFS]
+            ran = [a for a in arrows if a not in proved and a["method"] != "mutation"]
             row = [f"[{preset.name}]({preset.name}.md)", preset.summary.rstrip("."),
                    ", ".join(dict.fromkeys(map(linked, unit.formats.values()))), unit.lanes,
                    unit.latency]

@@ -14,6 +14,7 @@ from amaranth.lib import data
 
 from ..hw.process import run_process
 from ..hw.yosys import YosysError, run_yosys
+from .netlist import cone, evert, flat
 from .payload import layout_of
 
 __all__ = ["PROPERTIES", "Contract", "prove_contract"]
@@ -26,9 +27,6 @@ PROPERTIES = {
     "transfers that end one, none from reset, none missing once the pipeline has run empty; and "
     "input is accepted as long as output is",
 }
-
-# Types of Yosys' cells whose outputs do not depend on their inputs in the same cycle.
-REGISTERS = re.compile(r"^\$(a|al|s)?dff|^\$_(S|AL)?D?FF|^\$(dff|sdff|aldff|ff|sr|dlatch)")
 
 HARNESS = """
 module harness(input clk, input rst, input i_valid, input [{i_top}:0] i_payload, input o_ready,
@@ -83,7 +81,7 @@ class Contract:
     seconds: float
 
 
-def prove_contract(design, *, latency, timeout=60):
+def prove_contract(design, *, latency, timeout=120):
     """Prove that a design with streams ``i`` and ``o`` keeps to the stream contract.
 
     Parameters
@@ -122,92 +120,37 @@ def prove_contract(design, *, latency, timeout=60):
     return results
 
 
-class _Netlist:
-    """Cells of a flat module, to walk back from its ports."""
-
-    def __init__(self, module):
-        self.ports = {name: port["bits"] for name, port in module["ports"].items()}
-        self.drivers = {}
-        for name, cell in module["cells"].items():
-            for port, direction in cell["port_directions"].items():
-                if direction == "output":
-                    for bit in cell["connections"][port]:
-                        self.drivers[bit] = name
-        self.cells = module["cells"]
-
-    def cone(self, names):
-        """Bits and registers on which ports depend combinationally."""
-        todo = [bit for name in names for bit in self.ports.get(name, [])]
-        seen, registers = set(todo), set()
-        while todo:
-            name = self.drivers.get(todo.pop())
-            if name is None:
-                continue
-            cell = self.cells[name]
-            if REGISTERS.search(cell["type"]):
-                registers.add(name)
-                continue
-            for port, direction in cell["port_directions"].items():
-                if direction == "input":
-                    for bit in cell["connections"][port]:
-                        if bit not in seen:
-                            seen.add(bit)
-                            todo.append(bit)
-        return seen, registers
-
-
-def _flat(design, read, folder):
-    run_yosys([*read, "proc", "flatten", "opt_clean", "memory_map", "async2sync", "dffunmap",
-               "opt_clean", "write_json flat.json"], cwd=folder)
-    return _Netlist(json.loads((folder / "flat.json").read_text())["modules"][design.top])
-
-
 def _independent(design, read, folder, latency, timeout):
-    netlist = _flat(design, read, folder)
-    seen, _ = netlist.cone(["o__valid", "o__payload"])
-    if seen & set(netlist.ports.get("o__ready", [])):
+    module = flat(read, design.top, folder)
+    seen, _ = cone(module, ["o__valid", "o__payload"])
+    if design.has_port("o__ready") and seen & set(module["ports"]["o__ready"]["bits"]):
         return "refuted", "o.valid or o.payload follows o.ready combinationally"
     return "proved", ""
 
 
 def _held(design, read, folder, latency, timeout):
     """One step from any state: while o waits, the registers before it do not change."""
-    netlist = _flat(design, read, folder)
-    seen, registers = netlist.cone(["o__valid", "o__payload"])
-    direct = bool(seen & {*netlist.ports.get("i__valid", []), *netlist.ports.get("i__payload", [])})
     if not design.has_port("o__ready"):
         return "proved", ""
+    module = flat(read, design.top, folder)
+    seen, registers = cone(module, ["o__valid", "o__payload"])
+    direct = any(seen & set(module["ports"][name]["bits"])
+                 for name in ("i__valid", "i__payload") if design.has_port(name))
     if not registers and not direct:
         return "refuted", "o depends on nothing"
-    clause = ["o__valid 1", "o__ready 0"]
-    prove = []
-    if design.reset is not None:
-        clause.append(f"{design.reset} 0")
-    if direct:  # its source keeps the payload if it is not taken
+    numbers = evert(module)
+    prove = [f"D_{numbers[name]} Q_{numbers[name]}" for name in sorted(registers)]
+    if direct:  # the source keeps what it offers, if that is not taken
         if not design.has_port("i__ready"):
             return "refuted", "o follows i, and i cannot be held back"
-        prove.append("-prove i__ready 0")
-    module = json.loads((folder / "flat.json").read_text())["modules"][design.top]
-    # Registers as inputs Q and outputs D: a state and the next.
-    pairs = []
-    for k, name in enumerate(sorted(module["cells"])):
-        if not REGISTERS.search(module["cells"][name]["type"]):
-            continue
-        cell = module["cells"].pop(name)
-        for port, direction in ("Q", "input"), ("D", "output"):
-            module["ports"][f"{port}_{k}"] = {"direction": direction,
-                                              "bits": cell["connections"][port]}
-            module["netnames"][f"{port}_{k}"] = {"hide_name": 0, "attributes": {},
-                                                 "bits": cell["connections"][port]}
-        if name in registers:
-            pairs.append(f"-prove D_{k} Q_{k}")
+        prove.append("i__ready 0")
+    given = ["o__valid 1", "o__ready 0", *([] if design.reset is None else [f"{design.reset} 0"])]
     (folder / "step.json").write_text(json.dumps({"modules": {design.top: module}}))
-    if not pairs and not prove:
-        return "proved", ""
-    script = ["read_json step.json", "setundef -undriven -anyseq", "delete t:$anyseq", "opt_clean",
-              " ".join(["sat", *(f"-set {each}" for each in clause), *prove, *pairs,
-                        f"-timeout {max(1, int(timeout))}", design.top])]
-    log = run_yosys(script, cwd=folder, timeout=timeout + 60)
+    log = run_yosys([
+        "read_json step.json",
+        " ".join(["sat", *(f"-set {each}" for each in given), *(f"-prove {each}" for each in prove),
+                  f"-timeout {max(1, int(timeout))}", design.top]),
+    ], cwd=folder, timeout=timeout + 60)
     if "no model found: SUCCESS" in log:
         return "proved", ""
     if "model found: FAIL" in log:

@@ -2,17 +2,20 @@
 """Netlist mutants: would the vectors of a unit notice a fault?"""
 
 import dataclasses
+import json
 import tempfile
 from pathlib import Path
 
 from ..hw.yosys import YosysError, run_yosys
 from .batch import BatchSimulator, SimulationError
+from .netlist import evert, flat
 from .verilog import Port
 
 __all__ = ["Mutants", "Report", "mutate"]
 
 SELECT = "mutant"
-FLATTEN = ("proc", "flatten", "opt", "wreduce", "opt_clean")
+FLATTEN = ("proc", "flatten", "opt_expr", "opt_merge", "opt_muxtree", "opt_clean", "wreduce",
+           "opt_clean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,30 +99,35 @@ def _describe(command):
             yield f"{name[1:]} {options[name].lstrip(chr(92))}"
 
 
-def equivalent(mutants, number, *, timeout=60):
+def equivalent(mutants, number, *, timeout=30):
     """Whether a mutant is proved to do the same as the design, whatever its state.
 
-    Registers of the same name are taken to hold the same, and it is proved that they then do so
-    after the next edge, and that the outputs are the same.
+    From the same state and inputs, both must give the same outputs and the same next state.
     """
     design, top = mutants.design, mutants.design.top
     width = design.port(SELECT).width
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "mutants.v").write_text(design.sources["mutants.v"])
-        script = ["read_verilog mutants.v", "proc", "opt_clean"]
+        script = []
         for name, value in ("gold", 0), ("gate", number):
             script += [f"copy {top} {name}", f"cd {name}",
                        f"connect -set {SELECT} {width}'d{value}", f"delete -input {SELECT}",
                        "cd .."]
-        script += ["opt_clean", "equiv_make gold gate equiv", "hierarchy -top equiv", "opt_clean",
-                   "equiv_simple -undef", "equiv_induct -undef", "equiv_status -assert"]
+        module = flat(["read_verilog mutants.v", f"hierarchy -top {top}"], top, folder)
+        evert(module)
+        Path(folder, "step.json").write_text(json.dumps({"modules": {top: module}}))
+        # Merging leaves of the two but what the fault reaches.
+        script = ["read_json step.json", *script,
+                  "miter -equiv -flatten -make_outputs gold gate miter", "hierarchy -top miter",
+                  *("opt_expr", "opt_clean", "opt_merge") * 2,
+                  f"sat -prove trigger 0 -timeout {timeout} miter"]
         try:
-            run_yosys(script, cwd=folder, timeout=timeout)
+            log = run_yosys(script, cwd=folder, timeout=timeout + 60)
         except YosysError as error:
-            if "unproven" in str(error) or "unproven" in error.log or "finish" in str(error):
+            if "TIMEOUT" in error.log or "did not finish" in str(error):
                 return False
             raise
-    return True
+    return "no model found: SUCCESS" in log
 
 
 def mutate(design, checks, *, count=200, seed=1, progress=None):

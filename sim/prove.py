@@ -115,7 +115,7 @@ class _Miter(wiring.Component):
         return m
 
 
-def prove(core, *, timeout=60):
+def prove(core, *, timeout=120):
     """Prove or refute that a core equals its specification for all inputs.
 
     Parameters

@@ -2,12 +2,13 @@
 """Transfers that try a unit out: every code, long random groups, the worst case."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from .payload import layout_of
+from .payload import layout_of, to_ints
 from .reference import reference
 
 __all__ = ["EXHAUSTIVE_BITS", "Stimulus", "exhaustive", "random", "stimuli", "worst"]
@@ -32,7 +33,7 @@ class Stimulus:
 
     method: str
     what: str
-    inputs: object
+    inputs: Any
 
     def __len__(self):
         return len(_first(self.inputs))
@@ -72,7 +73,8 @@ class Field:
             return rng.integers(low, high, size=size, endpoint=True)
         words = rng.integers(1 << 32, size=(*size, -(-self.shape.width // 32)), dtype=np.uint32)
         words[..., -1] &= np.uint32(0xFFFFFFFF >> (-self.shape.width % 32))
-        return words if self.shape.width > 64 else words.view("<u8")[..., 0]
+        numbers = to_ints(words.reshape(-1, words.shape[-1]))
+        return np.array([number + low for number in numbers], object).reshape(size)
 
 
 def fields(unit):

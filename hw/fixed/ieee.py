@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What adders and multipliers of IEEE 754 formats share."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from amaranth.hdl import C, Cat, Mux, Value
 
@@ -56,6 +56,6 @@ def finish(m, sign, significand, shift, inf, nan, fmt):
     return Mux(inf | nan, special, code)
 
 
-def columns(lanes):
+def columns(lanes) -> Any:
     """Lists of each value of tuples by lane."""
     return list(map(list, zip(*lanes, strict=True)))

@@ -99,10 +99,10 @@ class MinifloatMAC(wiring.Component):
         self.a_format, self.b_format, self.result = a_format, b_format, result
         self.group, self.lanes, self.registers = group, lanes, registers
         self.preshift, self.latency = preshift, registers
-        span = product_range(ranges(a_format).value, ranges(b_format).value)
-        span = tuple(end << preshift for end in span)
-        self.product_shape = range_shape(*span)
-        self.sum_shape = sum_shape(*span, group * lanes)
+        low, high = product_range(ranges(a_format).value, ranges(b_format).value)
+        low, high = low << preshift, high << preshift
+        self.product_shape = range_shape(low, high)
+        self.sum_shape = sum_shape(low, high, group * lanes)
         shifts = {"shifts": data.ArrayLayout(range_shape(0, preshift), lanes)} if preshift else {}
         super().__init__(mac_ports({
             "a": data.ArrayLayout(a_format.bits, lanes),
@@ -127,9 +127,7 @@ class MinifloatMAC(wiring.Component):
         shifts = list(i.shifts) if self.preshift else [None] * self.lanes
         for each, a, b, shift in zip(products, i.a, i.b, shifts, strict=True):
             m.d.comb += each.eq(product(self.a_format, a, self.b_format, b, shift=shift))
-        finish = None
-        if self.result is not None:
-            def finish(total):
-                return to_minifloat(m, total, self.lsb, self.result)
-        multiply_accumulate(m, self, products, finish=finish)
+        multiply_accumulate(
+            m, self, products, finish=None if self.result is None else
+            lambda total: to_minifloat(m, total, self.lsb, self.result))
         return m

@@ -67,12 +67,13 @@ def scalar_cores(fmt, name="decode"):
                         if key in flags}
 
     if isinstance(fmt, (Int, Fixed)):
-        def specification(code):
+        def number(code):
             value = code.as_signed() if fmt.signed else code
             return {"sign": value < 0, "magnitude": abs(value), "value": value}
+        specification = number
         says = "the code's two's complement" if fmt.signed else "the code"
     elif isinstance(fmt, Minifloat) and fmt.bits > TABLE_BITS:
-        def specification(code):
+        def on_the_line(code):
             m, e = fmt.mantissa_bits, fmt.exponent_bits
             mantissa, exponent, sign = code[:m], code[m:m + e], code[-1]
             # By the number line: each exponent doubles the step.
@@ -86,6 +87,7 @@ def scalar_cores(fmt, name="decode"):
                      "value": Mux(sign, -magnitude, magnitude)}
             flags = {"nan": top & (mantissa != 0), "inf": top & (mantissa == 0)}
             return found | (flags if special else {})
+        specification = on_the_line
         says = "mantissa and exponent of IEEE 754"
         if fmt.specials not in ("none", "ieee"):
             return
@@ -94,11 +96,12 @@ def scalar_cores(fmt, name="decode"):
         values = [int(value) for value in fmt.decode(codes)]
         rows = operands(fmt, codes)
 
-        def specification(code):
+        def listed(code):
             found = {"sign": table(rows["sign"], code),
                      "magnitude": table(map(abs, values), code), "value": table(values, code)}
             return found | {key: table(rows[key], code) for key in rows
                             if key not in ("sign", "exponent", "integer")}
+        specification = listed
         says = "the value that the format gives each code"
     else:
         return

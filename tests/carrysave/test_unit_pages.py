@@ -118,7 +118,8 @@ def test_drawing_of_a_waveform(name):
     text = unit_wave.draw(wave)
     assert text == unit_wave.draw(json.loads(json.dumps(wave))) and len(text) < 20_000
     ElementTree.fromstring(text)
-    used = set(re.findall(r'href="#([^"]+)"', text))
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    assert "url(" in text  # the arrow of the latency
     assert used <= set(re.findall(r' id="([^"]+)"', text))
     for row in rows(wave):
         assert f">{row['name']}<" in text
@@ -153,7 +154,7 @@ def test_gates_and_checks_of_a_page(script):
     arrows = [
         {"from": "golden", "to": "rtl", "method": "exhaustive", "what": "all 4096 combinations",
          "compared": 4096, "mismatches": 0, "status": "exact"},
-        {"from": "rtl", "to": "specification", "method": "proved", "what": "product | core",
+        {"from": "rtl", "to": "specification", "method": "sat", "what": "product | core",
          "compared": 4096, "mismatches": 0, "status": "exact"},
         {"from": "golden", "to": "rtl", "method": "cocotb", "what": "", "compared": 0,
          "mismatches": 0, "status": "not run"}]

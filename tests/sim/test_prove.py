@@ -43,7 +43,8 @@ def test_assumptions_and_several_results(compared):
 
     inputs = {"x": 4, "y": range(3)}
     assert prove(Core("two", inputs, quotient, other)).status == "refuted"
-    assert prove(Core("two", inputs, quotient, other, assume=lambda x, y: x != 9)).status == "proved"
+    core = Core("two", inputs, quotient, other, assume=lambda x, y: x != 9)
+    assert prove(core).status == "proved"
     compared(2)
 
 

@@ -12,8 +12,8 @@ def test_exhaustive_sends_every_pair_in_every_lane(compared):
     unit = MixPE(4, lanes=3, activation=Int(5), weight=Int(3, signed=False), zero_points=True)
     inputs = exhaustive(unit).inputs
     for lane in range(3):
-        pairs = set(zip(inputs["activations"][:, lane].tolist(), inputs["weights"][:, lane].tolist(),
-                        strict=True))
+        a, w = (inputs[name][:, lane].tolist() for name in ("activations", "weights"))
+        pairs = set(zip(a, w, strict=True))
         assert pairs == {(a, w) for a in range(-16, 16) for w in range(8)}
     assert len(inputs["last"]) == 256 and inputs["last"].all() and not inputs["clear"].any()
     assert set(inputs["zero"].tolist()) == set(range(8))

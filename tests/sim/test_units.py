@@ -30,7 +30,7 @@ def test_every_method_agrees(compared):
     assert by["random"].detail["terms"] >= 1_000_000
     # Stalls of both sides, without a reset and with one in each cycle of the latency and the first.
     assert by["cocotb"].detail["runs"] == 3 * 3 * (1 + 3)
-    assert by["cocotb"].compared == by["amaranth"].compared == by["batch"].compared
+    assert by["cocotb"].compared == by["batch"].compared
     compared(sum(arrow.compared for arrow in arrows))
 
 
