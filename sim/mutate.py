@@ -14,7 +14,7 @@ from .verilog import Port
 __all__ = ["Mutants", "Report", "mutate"]
 
 SELECT = "mutant"
-FLATTEN = ("proc", "flatten", "opt_expr", "opt_merge", "opt_muxtree", "opt_clean", "wreduce",
+FLATTEN = ("proc -norom", "flatten", "opt_expr", "opt_merge", "opt_muxtree", "opt_clean", "wreduce",
            "opt_clean")
 
 

@@ -25,7 +25,7 @@ def flat(read, top, folder):
     folder : path
         Where the files are.
     """
-    run_yosys([*read, "proc", "flatten", "opt_clean", "memory_map", "async2sync", "dffunmap",
+    run_yosys([*read, "proc -norom", "flatten", "opt_clean", "memory_map", "async2sync", "dffunmap",
                "opt_clean", "write_json flat.json"], cwd=folder)
     return json.loads(Path(folder, "flat.json").read_text())["modules"][top]
 
