@@ -87,13 +87,13 @@ def sources(*modules):
     return digest("".join(sorted(digest(path.read_bytes()) for path in seen)))
 
 
-def _key(preset, kinds, timeout):
+def _key(preset, timeout):
     """Everything that the ledger of a unit depends on."""
     unit = preset.build()
     module = type(unit).__module__
     room = module.split(".hw.")[0]
     return {
-        "unit": preset.name, "parameters": repr(preset.parameters), "kinds": list(kinds),
+        "unit": preset.name, "parameters": repr(preset.parameters),
         "timeout": timeout, "tools": tools(),
         "rtlil": digest(rtlil.convert(unit, emit_src=False)),
         "sources": sources(module, f"{room}.sim.units",
@@ -102,30 +102,35 @@ def _key(preset, kinds, timeout):
 
 
 class _NotExact(Exception):
-    """Carries a ledger past the cache, which keeps only exact ones."""
+    """Carries arrows past the cache, which keeps only exact ones."""
 
 
 def _verify(name, kinds, timeout):
-    """The ledger of one unit as JSON, and whether it was known already."""
+    """The ledger of one unit as JSON, and whether all of it was known already."""
     preset = catalogue.get(name)
+    key = _key(preset, timeout)
+    arrows, all_known = [], True
+    for kind in kinds:
+        def produce(folder, kind=kind):
+            import torch
 
-    def produce(folder):
-        import torch
+            from .sim import units
 
-        from .sim import units
+            torch.set_num_threads(1)  # units run side by side
+            found = units.verify(preset.build(), kinds=[kind], timeout=timeout)
+            content = json.loads(json.dumps([arrow.to_json() for arrow in found], default=str))
+            if any(arrow["status"] != "exact" for arrow in content):
+                raise _NotExact(content)
+            (folder / "arrows.json").write_text(json.dumps(content))
 
-        torch.set_num_threads(1)  # units run side by side
-        ledger = Ledger(name, tools(), units.verify(preset.build(), kinds=kinds, timeout=timeout))
-        content = json.loads(json.dumps(ledger.to_json(), default=str))
-        if any(arrow["status"] != "exact" for arrow in content["arrows"]):
-            raise _NotExact(content)
-        (folder / "ledger.json").write_text(json.dumps(content))
-
-    try:
-        folder, known = cached("units", _key(preset, kinds, timeout), produce)
-    except _NotExact as error:
-        return error.args[0], False
-    return json.loads((folder / "ledger.json").read_text()), known
+        try:
+            folder, known = cached("units", {**key, "kind": kind}, produce)
+            arrows += json.loads((folder / "arrows.json").read_text())
+        except _NotExact as error:
+            known = False
+            arrows += error.args[0]
+        all_known &= known
+    return {**Ledger(name, tools()).to_json(), "arrows": arrows}, all_known
 
 
 def verify_units(names, *, kinds=None, timeout=120, progress=None):

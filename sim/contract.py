@@ -188,8 +188,8 @@ def _counted(design, read, folder, latency, timeout):
     harness = harness.replace("endmodule", "\n".join([*always, "endmodule"]))
     (folder / "harness.v").write_text(harness)
     run_yosys([*read, "read_verilog -sv harness.v", "hierarchy -top harness", "proc -norom",
-               "flatten", "opt_clean", "memory_map", "async2sync", "dffunmap", "opt_clean", "techmap",
-               "simplemap", "opt_clean", "dffunmap", "simplemap", "aigmap",
+               "flatten", "opt_clean", "memory_map", "async2sync", "dffunmap", "opt_clean",
+               "techmap", "simplemap", "opt_clean", "dffunmap", "simplemap", "aigmap",
                "write_aiger -zinit harness.aig"], cwd=folder)
     try:
         log = run_process([str(_abc()), "-q", f"read_aiger harness.aig; scleanup; pdr -T "

@@ -80,7 +80,9 @@ class MXDot(wiring.Component):
 
     @property
     def formats(self):
-        return {"a": self.a_format.name, "b": self.b_format.name}
+        a, b = self.a_format, self.b_format
+        return {"a": a.name, "b": b.name, "a_scale": a.scale.name, "b_scale": b.scale.name,
+                **({"tensor_scale": FP32.name} if self.two_level else {}), "o": FP32.name}
 
     def elaborate(self, platform):
         m = Module()
