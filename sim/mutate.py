@@ -82,7 +82,9 @@ def make(design, *, count=200, seed=1):
                           "-o mutants.ys", "write_rtlil flat.il"], cwd=folder)
         commands = [line for line in (folder / "mutants.ys").read_text().splitlines() if line]
         run_yosys(["read_rtlil flat.il", *commands, "opt_clean",
-                   "write_verilog -norename -noattr mutants.v"], cwd=folder, timeout=600)
+                   # A mutant may match several cases: no assertion that says it cannot.
+                   "write_verilog -norename -noattr -noparallelcase mutants.v"],
+                  cwd=folder, timeout=600)
         verilog = (folder / "mutants.v").read_text()
     ports = (*design.ports, Port(SELECT, width, "input"))
     faults = tuple(" ".join(word for word in _describe(line)) for line in commands)
