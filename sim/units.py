@@ -206,7 +206,8 @@ def mutation(unit, design=None, *, count=MUTANTS, seed=1, progress=None):
     design = design or from_component(unit)
     shape = unit.o.p.shape()
     short = random(unit, SHORT * unit.lanes, 3, longest=4)
-    sets = [short, worst(unit), *stimuli(unit, 40_000)]
+    # All of the unit's vectors; the few that are quickly run go first.
+    sets = [short, worst(unit), *stimuli(unit, 40_000), *stimuli(unit)]
     wanted = [pack_outputs(unit, stimulus.inputs) for stimulus in sets]
     original = BatchSimulator(design)
 
