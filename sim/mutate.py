@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..hw.yosys import YosysError, run_yosys
 from .batch import BatchSimulator, SimulationError
-from .netlist import evert, flat
+from .netlist import aiger, evert, flat, reach
 from .verilog import Port
 
 __all__ = ["Mutants", "Report", "mutate"]
@@ -83,7 +83,7 @@ def make(design, *, count=200, seed=1):
         commands = [line for line in (folder / "mutants.ys").read_text().splitlines() if line]
         run_yosys(["read_rtlil flat.il", *commands, "opt_clean",
                    # A mutant may match several cases: no assertion that says it cannot.
-                   "write_verilog -norename -noattr -noparallelcase mutants.v"],
+                   "write_verilog -norename -noparallelcase mutants.v"],
                   cwd=folder, timeout=600)
         verilog = (folder / "mutants.v").read_text()
     ports = (*design.ports, Port(SELECT, width, "input"))
@@ -102,34 +102,39 @@ def _describe(command):
 
 
 def equivalent(mutants, number, *, timeout=30):
-    """Whether a mutant is proved to do the same as the design, whatever its state.
+    """Whether a mutant is proved to do the same as the design.
 
-    From the same state and inputs, both must give the same outputs and the same next state.
+    From any state, both must give the same outputs and the same next state; or from power-on, both
+    must always give the same outputs.
     """
     design, top = mutants.design, mutants.design.top
     width = design.port(SELECT).width
+    pair = []
+    for name, value in ("gold", 0), ("gate", number):
+        pair += [f"copy {top} {name}", f"cd {name}", f"connect -set {SELECT} {width}'d{value}",
+                 f"delete -input {SELECT}", "cd .."]
+    pair.append("miter -equiv -flatten gold gate miter")
+    # Merging leaves of the two but what the fault reaches.
+    merge = ("opt_expr", "opt_clean", "opt_merge") * 2
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "mutants.v").write_text(design.sources["mutants.v"])
-        script = []
-        for name, value in ("gold", 0), ("gate", number):
-            script += [f"copy {top} {name}", f"cd {name}",
-                       f"connect -set {SELECT} {width}'d{value}", f"delete -input {SELECT}",
-                       "cd .."]
-        module = flat(["read_verilog mutants.v", f"hierarchy -top {top}"], top, folder)
+        read = ["read_verilog mutants.v", f"hierarchy -top {top}"]
+        module = flat(read, top, folder)
         evert(module)
         Path(folder, "step.json").write_text(json.dumps({"modules": {top: module}}))
-        # Merging leaves of the two but what the fault reaches.
-        script = ["read_json step.json", *script,
-                  "miter -equiv -flatten -make_outputs gold gate miter", "hierarchy -top miter",
-                  *("opt_expr", "opt_clean", "opt_merge") * 2,
-                  f"sat -prove trigger 0 -timeout {timeout} miter"]
         try:
-            log = run_yosys(script, cwd=folder, timeout=timeout + 60)
+            log = run_yosys(["read_json step.json", *pair, "hierarchy -top miter", *merge,
+                             f"sat -prove trigger 0 -timeout {timeout} miter"],
+                            cwd=folder, timeout=timeout + 60)
+            if "no model found: SUCCESS" in log:
+                return True
+            path = aiger([*read, "proc -norom", *pair, "hierarchy -top miter", *merge],
+                         "miter", folder)
+            return reach(path, timeout=timeout) == -1
         except YosysError as error:
             if "TIMEOUT" in error.log or "did not finish" in str(error):
                 return False
             raise
-    return "no model found: SUCCESS" in log
 
 
 def mutate(design, checks, *, count=200, seed=1, progress=None):

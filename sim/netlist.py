@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flat netlists of Yosys, to walk through and to cut at their registers."""
 
+import importlib.util
 import json
 import re
+import subprocess
 from pathlib import Path
 
-from ..hw.yosys import run_yosys
+from ..hw.process import run_process
+from ..hw.yosys import YosysError, run_yosys
 
-__all__ = ["cone", "evert", "flat"]
+__all__ = ["aiger", "cone", "evert", "flat", "reach"]
 
 # Types of cells whose outputs do not depend on their inputs in the same cycle.
 REGISTERS = re.compile(r"^\$(a|al|s)?dff|^\$_(S|AL)?D?FF|^\$(ff|sr|dlatch)")
@@ -73,3 +76,55 @@ def evert(module):
             module["ports"][f"{port}_{k}"] = {"direction": direction, "bits": bits}
             module["netnames"][f"{port}_{k}"] = {"hide_name": 0, "attributes": {}, "bits": bits}
     return {name: k for k, name in enumerate(registers)}
+
+
+def aiger(read, top, folder):
+    """A design as an AIGER file, from power-on; its outputs are what must not become 1.
+
+    Parameters
+    ----------
+    read, top, folder
+        As of `flat`.
+
+    Returns
+    -------
+    Path
+    """
+    run_yosys([*read, f"hierarchy -top {top}", "proc -norom", "flatten", "opt_clean", "memory_map",
+               "async2sync", "dffunmap", "opt_clean", "techmap", "simplemap", "opt_clean",
+               "dffunmap", "simplemap", "aigmap", f"write_aiger -zinit {top}.aig"], cwd=folder)
+    return Path(folder, f"{top}.aig")
+
+
+def reach(path, *, timeout):
+    """Whether an output of an AIGER file can ever be 1, by ABC's property-directed reachability.
+
+    Returns
+    -------
+    int or None
+        -1 if it never can; otherwise a cycle in which it is, 0 or more; None if time ran out.
+    """
+    spec = importlib.util.find_spec("pyosys")
+    abc = None if spec is None else Path(str(spec.origin)).parent / "yosys-abc"
+    if abc is None or not abc.is_file():
+        raise YosysError("ABC was not found: install the Python package pyosys")
+    seconds = max(1, int(timeout))
+    script = (f"read_aiger {path.name}; scleanup; scorr; write_aiger reduced.aig; "
+              f"pdr -T {seconds}; print_status")
+    try:
+        log = run_process([str(abc), "-q", script], cwd=path.parent, timeout=timeout + 60).stdout
+    except subprocess.TimeoutExpired:
+        return None
+    if "Property proved" in log or "Status = 1" in log:
+        return -1
+    # Where signal correspondence has left nothing but a constant, pdr has nothing to do.
+    reduced = Path(path.parent, "reduced.aig")
+    if reduced.is_file():
+        header, *outputs = reduced.read_bytes().split(b"\n")
+        _, _, _, latches, count, gates = header.split()[:6]
+        if (latches, count, gates) == (b"0", b"1", b"0"):
+            return -1 if outputs[0] == b"0" else 0
+    found = re.search(r"asserted in frame (\d+)", log)
+    if found:
+        return int(found[1])
+    return 0 if "Status = 0" in log else None

@@ -51,7 +51,8 @@ def stimulus(unit, rng, count):
     top = rng.integers(0, 1 << min(m + 3, width), size=size)
     top >>= np.maximum(np.minimum(m + 3, width) - length, 0)
     low = np.maximum(length - m - 3, 0)
-    near = rng.integers(-1, 1, size=size, endpoint=True)
+    # Off a tie by a bit at any place below: each of them counts.
+    near = rng.integers(-1, 1, size=size, endpoint=True) << rng.integers(0, np.maximum(low, 1))
     spread = rng.integers(0, (1 << width) - 1, size=size, endpoint=True) >> (width - length)
     integers = np.where(rng.random(size) < 0.75, (top << low) + near, spread)
     integers = np.clip(integers, 0, (1 << width) - 1)
