@@ -92,7 +92,8 @@ def aiger(read, top, folder):
     """
     run_yosys([*read, f"hierarchy -top {top}", "proc -norom", "flatten", "opt_clean", "memory_map",
                "async2sync", "dffunmap", "opt_clean", "techmap", "simplemap", "opt_clean",
-               "dffunmap", "simplemap", "aigmap", f"write_aiger -zinit {top}.aig"], cwd=folder)
+               "dffunmap", "simplemap", "setundef -zero", "aigmap",
+               f"write_aiger -zinit {top}.aig"], cwd=folder)
     return Path(folder, f"{top}.aig")
 
 
