@@ -16,7 +16,9 @@ from pathlib import Path
 from amaranth.back import rtlil
 
 from carrysave.fpga.characterise import DEVICES, area, speed
+from carrysave.fpga.tools import ToolError
 from carrysave.hw import catalogue
+from carrysave.hw.yosys import YosysError
 
 TABLE = Path(__file__).parents[1] / "reports" / "resources.csv"
 COLUMNS = ("unit", "lanes", "family", "dsp", "lut4", "ff", "bram", "carry", "mapping", "fmax_mhz",
@@ -87,7 +89,7 @@ def main(arguments=None):
             name, family, dsp = running[future]
             try:
                 row = future.result()
-            except Exception as error:
+            except (YosysError, ToolError) as error:
                 failed += 1
                 print(f"{name} on {family}: {error}", file=sys.stderr)
                 continue

@@ -25,16 +25,16 @@ PROPERTIES = {
 }
 
 HARNESS = """
-module harness(input clk, input rst, input i_valid, input [{i_top}:0] i_payload, input o_ready,
+module harness(input clk, input rst, input offer, input [{i_top}:0] i_payload, input take,
                output bad);
-  wire i_ready, o_valid;
+  wire i_valid = {i_valid}, i_ready{i_ready}, o_valid{o_valid}, o_ready = {o_ready};
   wire [{o_top}:0] o_payload;
   {top} dut({pins});
 
   wire ends = {ends};
   wire enter = i_valid & i_ready & ends, leave = o_valid & o_ready;
-  reg [3:0] outstanding = 0;  // results that are due
-  reg [3:0] idle = 0, taken = 0;  // cycles without input, and of a ready sink
+  reg [4:0] outstanding = 0;  // results that are due
+  reg [4:0] idle = 0, taken = 0;  // cycles without input, and of a ready sink
   reg waited = 0, waited_last = 0, held = 0, lawful = 1;
   always @(posedge clk) begin
     waited <= i_valid & ~i_ready & ~rst;
@@ -175,13 +175,14 @@ def _counted(design, read, folder, latency, timeout):
     if unknown:
         raise ValueError(f"{design.top} must have no ports but i and o, "
                          f"not {', '.join(sorted(unknown))}")
-    always = [f"  assign {pins[name]} = 1'b1;" for name in ("i__ready", "o__valid")
-              if name not in known]
+    # Where the design has no port, valid or ready always is.
+    free = {"i_valid": "offer", "o_ready": "take", "i_ready": "", "o_valid": ""}
+    always = {"i_valid": "1'b1", "o_ready": "1'b1", "i_ready": " = 1'b1", "o_valid": " = 1'b1"}
     harness = HARNESS.format(
+        **{name: (free if name.replace("_", "__") in known else always)[name] for name in free},
         i_top=design.port("i__payload").width - 1, o_top=design.port("o__payload").width - 1,
         top=design.top, latency=latency, ends="1'b1" if last is None else f"i_payload[{last}]",
         pins=", ".join(f".{name}({pins[name]})" for name in sorted(known)))
-    harness = harness.replace("endmodule", "\n".join([*always, "endmodule"]))
     (folder / "harness.v").write_text(harness)
     bits = aiger([*read, "read_verilog -sv harness.v"], "harness", folder)
     frame = reach(bits, timeout=timeout)

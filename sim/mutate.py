@@ -14,8 +14,12 @@ from .verilog import Port
 __all__ = ["Mutants", "Report", "mutate"]
 
 SELECT = "mutant"
-FLATTEN = ("proc -norom", "flatten", "opt_expr", "opt_merge", "opt_muxtree", "opt_clean", "wreduce",
-           "opt_clean")
+# Registers that are constant are no place for a fault. Each pass is followed by opt_clean, which
+# drops the initial values of what the pass has made constant: others take them for contradictions.
+FLATTEN = tuple(
+    step for each in ("proc -norom", "flatten", "opt_expr", "opt_dff -sat", "opt_expr", "opt_merge",
+                      "opt_muxtree", "wreduce")
+    for step in (each, "opt_clean"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +132,7 @@ def equivalent(mutants, number, *, timeout=30):
                             cwd=folder, timeout=timeout + 60)
             if "no model found: SUCCESS" in log:
                 return True
-            path = aiger([*read, "proc -norom", *pair, "hierarchy -top miter", *merge],
-                         "miter", folder)
+            path = aiger([*read, "proc -norom", *pair], "miter", folder)
             return reach(path, timeout=timeout) == -1
         except YosysError as error:
             if "TIMEOUT" in error.log or "did not finish" in str(error):

@@ -75,6 +75,8 @@ def evert(module):
             bits = cell["connections"][port]
             module["ports"][f"{port}_{k}"] = {"direction": direction, "bits": bits}
             module["netnames"][f"{port}_{k}"] = {"hide_name": 0, "attributes": {}, "bits": bits}
+    for net in module["netnames"].values():
+        net["attributes"].pop("init", None)  # of what is no register any more
     return {name: k for k, name in enumerate(registers)}
 
 

@@ -93,9 +93,19 @@ def test_a_result_that_comes_late_is_missed(compared):
     compared(1)
 
 
-def test_a_unit_that_cannot_be_held_back():
-    with pytest.raises(KeyError, match="has no port 'o__ready'|no port"):
-        from_component(Double()).port("o__ready")
+def test_a_sink_that_is_always_ready(compared):
+    """The unit has no port for it."""
+    assert not from_component(Double()).has_port("o__ready")
+    assert statuses(Double(), latency=0) == ["proved"] * 3
+    assert statuses(Double(), latency=1)[2] == "refuted"
+    compared(2)
+
+
+def test_the_longest_pipeline(compared):
+    """More registers than the bound allows are seen; with the greatest bound, none is."""
+    assert statuses(Stage(), latency=14) == ["proved"] * 3
+    assert statuses(Stage("stuck"), latency=14)[2] == "refuted"
+    compared(2)
 
 
 def test_time_that_runs_out_is_no_proof(compared):
