@@ -105,11 +105,12 @@ def _describe(command):
             yield f"{name[1:]} {options[name].lstrip(chr(92))}"
 
 
-def equivalent(mutants, number, *, timeout=30):
+def equivalent(mutants, number, *, memory=None, timeout=30):
     """Whether a mutant is proved to do the same as the design.
 
     From any state, both must give the same outputs and the same next state; or from power-on, both
-    must always give the same outputs.
+    must always give the same outputs, where ``memory`` is given for so many cycles, after which a
+    unit has forgotten what entered.
     """
     design, top = mutants.design, mutants.design.top
     width = design.port(SELECT).width
@@ -117,7 +118,7 @@ def equivalent(mutants, number, *, timeout=30):
     for name, value in ("gold", 0), ("gate", number):
         pair += [f"copy {top} {name}", f"cd {name}", f"connect -set {SELECT} {width}'d{value}",
                  f"delete -input {SELECT}", "cd .."]
-    pair.append("miter -equiv -flatten gold gate miter")
+    pair.append("miter -equiv gold gate miter")
     # Merging leaves of the two but what the fault reaches.
     merge = ("opt_expr", "opt_clean", "opt_merge") * 2
     with tempfile.TemporaryDirectory() as folder:
@@ -127,20 +128,21 @@ def equivalent(mutants, number, *, timeout=30):
         evert(module)
         Path(folder, "step.json").write_text(json.dumps({"modules": {top: module}}))
         try:
-            log = run_yosys(["read_json step.json", *pair, "hierarchy -top miter", *merge,
+            log = run_yosys(["read_json step.json", *pair, "hierarchy -top miter", "flatten",
+                             *merge,
                              f"sat -prove trigger 0 -timeout {timeout} miter"],
                             cwd=folder, timeout=timeout + 60)
             if "no model found: SUCCESS" in log:
                 return True
-            path = aiger([*read, "proc -norom", *pair], "miter", folder)
-            return reach(path, timeout=timeout) == -1
+            path = aiger([*read, "proc -norom -noopt", *pair], "miter", folder)
+            return reach(path, timeout=timeout, bound=memory) == -1
         except YosysError as error:
             if "TIMEOUT" in error.log or "did not finish" in str(error):
                 return False
             raise
 
 
-def mutate(design, checks, *, count=200, seed=1, progress=None):
+def mutate(design, checks, *, count=200, seed=1, memory=None, progress=None):
     """Try every mutant on the checks of a unit.
 
     Parameters
@@ -151,6 +153,8 @@ def mutate(design, checks, *, count=200, seed=1, progress=None):
         notices that something is wrong; the quickest first.
     count, seed : int
         Of the mutants.
+    memory : int, optional
+        Of :func:`equivalent`.
     progress : callable, optional
         Called with the number of mutants tried.
 
@@ -180,7 +184,7 @@ def mutate(design, checks, *, count=200, seed=1, progress=None):
             left.append(number)
         if progress:
             progress(number)
-    same = [number for number in left if equivalent(mutants, number)]
+    same = [number for number in left if equivalent(mutants, number, memory=memory)]
     return Report(
         mutants=len(mutants.faults), caught=len(mutants.faults) - len(left), equivalent=len(same),
         survivors=tuple(mutants.faults[number - 1] for number in left if number not in same))

@@ -92,15 +92,25 @@ def aiger(read, top, folder):
     -------
     Path
     """
-    run_yosys([*read, f"hierarchy -top {top}", "proc -norom", "flatten", "opt_clean", "memory_map",
-               "async2sync", "dffunmap", "opt_clean", "techmap", "simplemap", "opt_clean",
-               "dffunmap", "simplemap", "setundef -zero", "aigmap",
+    # Nothing is folded: what becomes constant would keep the initial value of a register, and
+    # passes complain of that.
+    run_yosys([*read, f"hierarchy -top {top}", "proc -norom -noopt", "flatten", "opt_clean",
+               "memory_map", "async2sync", "dffunmap", "opt_clean", "techmap", "simplemap",
+               "opt_clean", "dffunmap", "simplemap", "setundef -zero", "aigmap",
                f"write_aiger -zinit {top}.aig"], cwd=folder)
     return Path(folder, f"{top}.aig")
 
 
-def reach(path, *, timeout):
+def reach(path, *, timeout, bound=None):
     """Whether an output of an AIGER file can ever be 1, by ABC's property-directed reachability.
+
+    Parameters
+    ----------
+    path : Path
+    timeout : float
+        Seconds.
+    bound : int, optional
+        Cycles from power-on after which nothing new can happen: looking at so many is enough.
 
     Returns
     -------
@@ -113,7 +123,7 @@ def reach(path, *, timeout):
         raise YosysError("ABC was not found: install the Python package pyosys")
     seconds = max(1, int(timeout))
     script = (f"read_aiger {path.name}; scleanup; scorr; write_aiger reduced.aig; "
-              f"pdr -T {seconds}; print_status")
+              f"{f'bmc3 -F {bound}' if bound else 'pdr'} -T {seconds}; print_status")
     try:
         log = run_process([str(abc), "-q", script], cwd=path.parent, timeout=timeout + 60).stdout
     except subprocess.TimeoutExpired:
@@ -130,4 +140,6 @@ def reach(path, *, timeout):
     found = re.search(r"asserted in frame (\d+)", log)
     if found:
         return int(found[1])
+    if bound and f"No output asserted in {bound} frames" in log:
+        return -1
     return 0 if "Status = 0" in log else None

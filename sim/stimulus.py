@@ -15,6 +15,7 @@ __all__ = ["EXHAUSTIVE_BITS", "Stimulus", "exhaustive", "random", "stimuli", "wo
 
 EXHAUSTIVE_BITS = 16
 TERMS = 1_000_000
+COMBINATIONS = 4096  # of codes that are the same in all lanes
 CONTROL = ("clear", "last")
 
 
@@ -225,7 +226,7 @@ def corners(unit):
             codes = sorted({code for code in codes if code in allowed} | set(sample))
         extremes.append(codes)
     # Thin out, if there are too many.
-    while np.prod([len(codes) for codes in extremes]) > 4096:
+    while np.prod([len(codes) for codes in extremes]) > COMBINATIONS:
         longest = max(extremes, key=len)
         longest.pop(len(longest) // 2)
     grid = np.meshgrid(*[np.array(codes, object if max(map(abs, codes)) >= 1 << 63 else np.int64)
@@ -238,10 +239,11 @@ def corners(unit):
 
 
 def worst(unit):
-    """Groups as long as the unit allows of its greatest and least terms, which fill the sum.
+    """The same codes in all lanes at once, and full groups of the greatest and least terms.
 
-    The terms are found by the golden function among the corners, or all codes of a lane where they
-    are few. Units without groups get the corners themselves.
+    The codes are the corners, or all codes of a lane where they are few, up to 4096 of them. The
+    golden function finds the greatest and the least terms of all: groups of them, as long as the
+    unit allows, fill the sum. Units without groups get the corners themselves.
     """
     inputs = corners(unit)
     if not is_grouped(unit):
@@ -258,10 +260,14 @@ def worst(unit):
     picks = set()
     for values in _numbers(results):
         picks |= {int(np.argmax(values)), int(np.argmin(values))}
-    order = np.repeat(sorted(picks), unit.group)
-    inputs = _take(inputs, order)
-    last = (np.arange(len(order)) % unit.group == unit.group - 1).astype(np.int64)
-    return Stimulus("random", f"worst case: {len(picks)} full groups",
+    count = len(_first(inputs))
+    single = np.random.default_rng(2).permutation(count)[:COMBINATIONS]
+    full = np.repeat(sorted(picks), unit.group)
+    inputs = _take(inputs, np.concatenate([single, full]))
+    last = np.concatenate(
+        [np.ones_like(single), np.arange(len(full)) % unit.group == unit.group - 1])
+    return Stimulus("random", f"{len(single)} combinations in all lanes at once, worst case: "
+                    f"{len(picks)} full groups",
                     {**inputs, "clear": np.zeros_like(last), "last": last})
 
 

@@ -14,7 +14,7 @@ from .mutate import mutate
 from .payload import pack, plain, to_ints
 from .prove import prove
 from .reference import reference
-from .stimulus import EXHAUSTIVE_BITS, exhaustive_bits, random, stimuli, worst
+from .stimulus import EXHAUSTIVE_BITS, exhaustive_bits, is_grouped, random, stimuli, worst
 from .verilog import from_component
 
 __all__ = ["METHODS", "compare", "methods", "mutation", "run_contract", "run_proofs",
@@ -229,7 +229,10 @@ def mutation(unit, design=None, *, count=MUTANTS, seed=1, progress=None):
         checks += [check(short, wanted[0], stall_i=0.5, stall_o=0.5, seed=3, reset_at=reset_at)
                    for reset_at in range(unit.latency + 3)]
     checks += [check(*pair) for pair in zip(sets[1:], wanted[1:], strict=True)]
-    return mutate(design, checks, count=count, seed=seed, progress=progress)
+    # What enters a pipeline without an accumulator leaves it after its latency: two cycles more
+    # for it to be there and to wait.
+    memory = None if is_grouped(unit) else 2 * unit.latency + 2
+    return mutate(design, checks, count=count, seed=seed, memory=memory, progress=progress)
 
 
 def run_mutation(unit, design=None, **kwargs):
