@@ -249,7 +249,7 @@ def _verify_units(name, mutants, rtl, top, timeout, as_json):
         if rtl is not None:
             if name is None:
                 raise BadInput("--rtl must come with the UNIT that the file is to equal")
-            found = [(units.verify_rtl(name, rtl, top=top), False)]
+            found = [(units.verify_rtl(name, rtl, top=top, timeout=timeout), False)]
         else:
             names = catalogue.names() if name is None else [name]
             found = units.verify_units(names, kinds=kinds, timeout=timeout, progress=progress)

@@ -96,7 +96,7 @@ def _key(preset, timeout):
         "unit": preset.name, "parameters": repr(preset.parameters),
         "timeout": timeout, "tools": tools(),
         "rtlil": digest(rtlil.convert(unit, emit_src=False)),
-        "sources": sources(module, f"{room}.sim.units",
+        "sources": sources(module, f"{room}.sim.units", f"{room}.sim.cocotb_stream",
                            f"{room}.sim.reference.{module.rsplit('.', 1)[-1]}"),
     }
 
@@ -178,7 +178,7 @@ def verify_units(names, *, kinds=None, timeout=120, progress=None):
     return [done[name] for name in names]
 
 
-def verify_rtl(name, path, *, top=None):
+def verify_rtl(name, path, *, top=None, timeout=120):
     """Ledger of somebody else's Verilog for a unit: the unit's vectors, stalls and contract.
 
     Parameters
@@ -189,12 +189,29 @@ def verify_rtl(name, path, *, top=None):
         Verilog.
     top : str, optional
         Name of its module; the file's name by default.
+    timeout : float
+        Seconds for each proof.
 
     Returns
     -------
     dict
         As JSON.
     """
+    find(name)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"RTL file {path} cannot be read: {error}") from None
+    # In a process of its own: $finish, $stop and assertions end it.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_verify_rtl, name, path, text, top, timeout).result()
+        except BrokenProcessPool:
+            raise Failure(f"RTL file {path} has ended the simulation: an assertion, $stop or "
+                          "$finish; see above what it printed") from None
+
+
+def _verify_rtl(name, path, text, top, timeout):
     import dataclasses
 
     from .sim import units
@@ -202,11 +219,7 @@ def verify_rtl(name, path, *, top=None):
     from .sim.verilator import VerilatorError
     from .sim.verilog import from_component
 
-    unit = find(name).build()
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"RTL file {path} cannot be read: {error}") from None
+    unit = catalogue.get(name).build()
     own = from_component(unit)
     design = dataclasses.replace(own, sources={"foreign.v": text}, top=top or path.stem)
     ledger = Ledger(name, tools())
@@ -215,10 +228,13 @@ def verify_rtl(name, path, *, top=None):
         simulator = BatchSimulator(design)
         ledger.arrows += units.run_vectors(unit, simulator=simulator)
         for stall_i, stall_o in (0.5, 0.0), (0.0, 0.5), (0.5, 0.5):
-            ledger.arrows += units.run_vectors(unit, [stalled], simulator=simulator, seed=3,
-                                               stall_i=stall_i, stall_o=stall_o)
+            for reset in ({}, {"reset_at": 5}) if own.reset else ({},):
+                ledger.arrows += units.run_vectors(
+                    unit, [stalled], simulator=simulator, seed=3, stall_i=stall_i,
+                    stall_o=stall_o, **reset)
         ledger.arrows += units.run_contract(
-            unit, design, latency=min(unit.latency, 1) * LONGEST)  # theirs may have more stages
+            # Theirs may have more stages.
+            unit, design, latency=min(unit.latency, 1) * LONGEST, timeout=timeout)
     except (VerilatorError, YosysError) as error:
         ports = ", ".join(filter(None, [own.clock, own.reset, *(port.name for port in own.ports)]))
         raise BadInput(f"RTL file {path} must be Verilog with a module {design.top!r} that has the "

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..hw.process import run_process
 from ..hw.yosys import YosysError, run_yosys
 
-__all__ = ["aiger", "cone", "evert", "flat", "reach"]
+__all__ = ["aiger", "clocked_otherwise", "cone", "evert", "flat", "freezes", "reach"]
 
 # Types of cells whose outputs do not depend on their inputs in the same cycle.
 REGISTERS = re.compile(r"^\$(a|al|s)?dff|^\$_(S|AL)?D?FF|^\$(ff|sr|dlatch)")
@@ -78,6 +78,41 @@ def evert(module):
     for net in module["netnames"].values():
         net["attributes"].pop("init", None)  # of what is no register any more
     return {name: k for k, name in enumerate(registers)}
+
+
+def clocked_otherwise(module, clock):
+    """Names of registers whose clock is not the rising edge of a port: proofs know no other."""
+    bits = module["ports"][clock]["bits"] if clock in module["ports"] else None
+    return sorted(
+        name for name, cell in module["cells"].items() if REGISTERS.search(cell["type"]) and (
+            cell["connections"].get("CLK") != bits
+            or not int(cell["parameters"].get("CLK_POLARITY", "0"), 2)))
+
+
+def freezes(module, top, folder, *, given, prove, timeout):
+    """Whether an everted module keeps its state: proved in one step, from any state.
+
+    Parameters
+    ----------
+    module, top, folder
+        After `evert`.
+    given, prove : list of str
+        ``port value``: what holds, and what is to follow.
+    timeout : float
+        Seconds.
+
+    Returns
+    -------
+    bool or None
+        None if time ran out.
+    """
+    Path(folder, "step.json").write_text(json.dumps({"modules": {top: module}}))
+    sat = ["sat", *(f"-set {each}" for each in given), *(f"-prove {each}" for each in prove),
+           f"-timeout {max(1, int(timeout))}", top]
+    log = run_yosys(["read_json step.json", " ".join(sat)], cwd=folder, timeout=timeout + 60)
+    if "no model found: SUCCESS" in log:
+        return True
+    return False if "model found: FAIL" in log else None
 
 
 def aiger(read, top, folder):

@@ -229,10 +229,8 @@ def mutation(unit, design=None, *, count=MUTANTS, seed=1, progress=None):
         checks += [check(short, wanted[0], stall_i=0.5, stall_o=0.5, seed=3, reset_at=reset_at)
                    for reset_at in range(unit.latency + 3)]
     checks += [check(*pair) for pair in zip(sets[1:], wanted[1:], strict=True)]
-    # What enters a pipeline without an accumulator leaves it after its latency: two cycles more
-    # for it to be there and to wait.
-    memory = None if is_grouped(unit) else 2 * unit.latency + 2
-    return mutate(design, checks, count=count, seed=seed, memory=memory, progress=progress)
+    return mutate(design, checks, count=count, seed=seed, progress=progress,
+                  latency=None if is_grouped(unit) else unit.latency)
 
 
 def run_mutation(unit, design=None, **kwargs):

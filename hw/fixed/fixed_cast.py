@@ -10,7 +10,8 @@ from ..arithmetic import check_int, check_positive, wire
 from ..pipeline import Pipeline
 from .rounding import round_up, split
 
-__all__ = ["FixedCast", "check_fixed", "fixed_cast", "fixed_shape", "result_format"]
+__all__ = ["FixedCast", "binary_ports", "check_fixed", "fixed_cast", "fixed_shape",
+           "result_format"]
 
 
 def check_fixed(name, fmt):
@@ -32,6 +33,17 @@ def result_format(rule, a, b):
 def fixed_shape(fmt):
     """Shape of the integers of a format, in units of ``2 ** fmt.lsb``."""
     return Shape(fmt.width, fmt.signed)
+
+
+def binary_ports(a, b, result, lanes):
+    """Members of a unit with two operands: ``a`` and ``b`` on ``i``, ``results`` on ``o``."""
+    def by_lane(fmt):
+        return data.ArrayLayout(fixed_shape(fmt), lanes)
+
+    return {
+        "i": In(stream.Signature(data.StructLayout({"a": by_lane(a), "b": by_lane(b)}))),
+        "o": Out(stream.Signature(data.StructLayout({"results": by_lane(result)}))),
+    }
 
 
 def fixed_cast(m, value, source, target):

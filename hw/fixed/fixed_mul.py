@@ -2,13 +2,12 @@
 """Multiplication of fixed-point numbers."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 
 from ...quant.formats import Fixed
 from ..arithmetic import check_int, check_positive
 from ..pipeline import Pipeline
-from .fixed_cast import check_fixed, fixed_cast, fixed_shape, result_format
+from .fixed_cast import binary_ports, check_fixed, fixed_cast, fixed_shape, result_format
 
 __all__ = ["FixedMul"]
 
@@ -56,13 +55,7 @@ class FixedMul(wiring.Component):
         check_int("Registers", registers, 0, 2)
         self.a, self.b = a, b
         self.lanes, self.registers, self.latency = lanes, registers, registers
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({
-                "a": data.ArrayLayout(fixed_shape(a), lanes),
-                "b": data.ArrayLayout(fixed_shape(b), lanes)}))),
-            "o": Out(stream.Signature(data.StructLayout({
-                "results": data.ArrayLayout(fixed_shape(self.result), lanes)}))),
-        })
+        super().__init__(binary_ports(a, b, self.result, lanes))
 
     @property
     def formats(self):

@@ -4,12 +4,11 @@
 from typing import NamedTuple
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 
 from ..arithmetic import add_carry, check_int, check_positive, shift_right_jam, wire
 from ..pipeline import Pipeline
-from .ieee import FP32, check_ieee, columns, finish, unpack
+from .ieee import FP32, FP32_FORMATS, check_ieee, columns, finish, fp32_ports, unpack
 from .to_minifloat import normalise
 
 __all__ = ["FP32Add", "fp32_sum"]
@@ -122,15 +121,11 @@ class FP32Add(wiring.Component):
         check_positive("Lanes", lanes)
         check_int("Registers", registers, 0, 4)
         self.lanes, self.registers, self.latency = lanes, registers, registers
-        codes = data.ArrayLayout(FP32.bits, lanes)
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"a": codes, "b": codes}))),
-            "o": Out(stream.Signature(data.StructLayout({"codes": codes}))),
-        })
+        super().__init__(fp32_ports(lanes))
 
     @property
     def formats(self):
-        return {"a": FP32.name, "b": FP32.name, "codes": FP32.name}
+        return FP32_FORMATS
 
     def elaborate(self, platform):
         m = Module()

@@ -2,12 +2,11 @@
 """Multiplication of IEEE 754 floating-point numbers."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 
 from ..arithmetic import check_int, check_positive, wire
 from ..pipeline import Pipeline
-from .ieee import FP32, check_ieee, columns, finish, unpack
+from .ieee import FP32, FP32_FORMATS, check_ieee, columns, finish, fp32_ports, unpack
 from .to_minifloat import normalise
 
 __all__ = ["FP32Multiply", "fp32_product"]
@@ -61,15 +60,11 @@ class FP32Multiply(wiring.Component):
         check_positive("Lanes", lanes)
         check_int("Registers", registers, 0, 3)
         self.lanes, self.registers, self.latency = lanes, registers, registers
-        codes = data.ArrayLayout(FP32.bits, lanes)
-        super().__init__({
-            "i": In(stream.Signature(data.StructLayout({"a": codes, "b": codes}))),
-            "o": Out(stream.Signature(data.StructLayout({"codes": codes}))),
-        })
+        super().__init__(fp32_ports(lanes))
 
     @property
     def formats(self):
-        return {"a": FP32.name, "b": FP32.name, "codes": FP32.name}
+        return FP32_FORMATS
 
     def elaborate(self, platform):
         m = Module()

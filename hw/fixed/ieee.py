@@ -4,13 +4,17 @@
 from typing import Any, NamedTuple
 
 from amaranth.hdl import C, Cat, Mux, Value
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
 
 from ...quant.formats import Minifloat
 from .to_minifloat import round_code
 
-__all__ = ["FP32", "Parts", "check_ieee", "columns", "finish", "unpack"]
+__all__ = ["FP32", "FP32_FORMATS", "Parts", "check_ieee", "columns", "finish", "fp32_ports",
+           "unpack"]
 
 FP32 = Minifloat(8, 23, specials="ieee")
+FP32_FORMATS = dict.fromkeys(("a", "b", "codes"), FP32.name)
 
 
 class Parts(NamedTuple):
@@ -31,6 +35,15 @@ class Parts(NamedTuple):
     significand: Value
     inf: Value
     nan: Value
+
+
+def fp32_ports(lanes):
+    """Members of a unit with two operands by lane: ``a`` and ``b``; ``codes`` on ``o``."""
+    codes = data.ArrayLayout(FP32.bits, lanes)
+    return {
+        "i": In(stream.Signature(data.StructLayout({"a": codes, "b": codes}))),
+        "o": Out(stream.Signature(data.StructLayout({"codes": codes}))),
+    }
 
 
 def check_ieee(fmt):

@@ -93,6 +93,14 @@ def test_foreign_rtl(verilog, tmp_path, compared):
     compared(sum(arrow["compared"] for arrow in ledger["arrows"]))
 
 
+def test_foreign_rtl_that_ends_the_simulation(verilog, tmp_path):
+    ends = tmp_path / "ends.v"
+    ends.write_text(verilog.read_text().replace(
+        "endmodule", "always @(posedge clk) if (i__valid) $stop;\nendmodule", 1))
+    result = carrysave("verify", NAME, "--rtl", ends, "--top", "foreign", cwd=tmp_path, status=1)
+    assert "has ended the simulation" in " ".join(result.stderr.split())
+
+
 def test_mistakes(verilog, tmp_path):
     assert error("verify", "nope", cwd=tmp_path).startswith("error: Unit must be one of ")
     assert error("verify", cwd=tmp_path) == (

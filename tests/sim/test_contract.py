@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import re
 
 import pytest
@@ -75,6 +76,20 @@ def test_good_units_are_proved(unit, latency, compared):
     else:
         assert statuses(unit, latency=latency) == ["proved"] * 3
     compared(3)
+
+
+@pytest.mark.parametrize("edge", ["posedge clk & i__valid", "negedge clk"])
+def test_other_clocks_are_beyond_the_proofs(edge, compared):
+    design = from_component(Stage())
+    sources = {name: text.replace("posedge clk", edge.replace("clk & i__valid", "gated")).replace(
+        "input clk;", "input clk; wire gated = clk & i__valid;")
+        for name, text in design.sources.items()}
+    assert sources != design.sources
+    results = prove_contract(dataclasses.replace(design, sources=sources), latency=1)
+    assert {result.status for result in results} == {"not proved"}
+    assert all(result.why.endswith("another clock than the rising edge of clk")
+               for result in results)
+    compared(len(results))
 
 
 @pytest.mark.parametrize("fault, wrong", [
