@@ -66,7 +66,7 @@ class Contract:
         One of `PROPERTIES`.
     status : {"proved", "refuted", "not proved"}
     why : str
-        What refutes it, or that time ran out.
+        What refutes it, or why it is not proved, as a phrase.
     seconds : float
     """
 
@@ -103,7 +103,7 @@ def prove_contract(design, *, latency, timeout=120):
         read = [f"read_verilog -sv {' '.join(names)}", f"hierarchy -top {design.top}"]
         others = clocked_otherwise(flat(read, design.top, folder), design.clock)
         if others:
-            why = f"register {others[0]} has another clock than the rising edge of {design.clock}"
+            why = f"as register {others[0]} has another clock than {design.clock} rising"
             return [Contract(name, "not proved", why, 0.0) for name in PROPERTIES]
         steps = (_independent, _held, _counted)
         results = []
@@ -114,7 +114,7 @@ def prove_contract(design, *, latency, timeout=120):
             except YosysError as error:
                 if "TIMEOUT" not in error.log and "did not finish" not in str(error):
                     raise
-                status, why = "not proved", f"no proof within {timeout:g} s"
+                status, why = "not proved", f"within {timeout:g} s"
             results.append(Contract(name, status, why, time.monotonic() - start))
     return results
 
@@ -146,7 +146,7 @@ def _held(design, read, folder, latency, timeout):
     given = ["o__valid 1", "o__ready 0", *([] if design.reset is None else [f"{design.reset} 0"])]
     held = freezes(module, design.top, folder, given=given, prove=prove, timeout=timeout)
     if held is None:
-        return "not proved", f"no proof within {timeout:g} s"
+        return "not proved", f"within {timeout:g} s"
     if not held:
         return "refuted", "a register that o depends on may change while o waits"
     return "proved", ""
@@ -185,7 +185,7 @@ def _counted(design, read, folder, latency, timeout):
     bits = aiger([*read, "read_verilog -sv harness.v"], "harness", folder)
     frame = reach(bits, timeout=timeout)
     if frame is None:
-        return "not proved", f"no proof within {timeout:g} s"
+        return "not proved", f"within {timeout:g} s"
     if frame >= 0:
         return "refuted", f"a result too many, missing or stuck {frame} cycles after power-on"
     return "proved", ""

@@ -156,11 +156,15 @@ def reach(path, *, timeout, bound=None):
     abc = None if spec is None else Path(str(spec.origin)).parent / "yosys-abc"
     if abc is None or not abc.is_file():
         raise YosysError("ABC was not found: install the Python package pyosys")
-    seconds = max(1, int(timeout))
-    script = (f"read_aiger {path.name}; scleanup; scorr; write_aiger reduced.aig; "
-              f"{f'bmc3 -F {bound}' if bound else 'pdr'} -T {seconds}; print_status")
+    if bound is None:
+        limit = timeout + 60
+        check = f"scorr; write_aiger reduced.aig; pdr -T {max(1, int(timeout))}"
+    else:  # unrolled, and swept for gates that are the same
+        limit = timeout
+        check = f"frames -i -F {bound}; orpos; iprove"
+    script = f"read_aiger {path.name}; scleanup; {check}; print_status"
     try:
-        log = run_process([str(abc), "-q", script], cwd=path.parent, timeout=timeout + 60).stdout
+        log = run_process([str(abc), "-q", script], cwd=path.parent, timeout=limit).stdout
     except subprocess.TimeoutExpired:
         return None
     if "Property proved" in log or "Status = 1" in log:
@@ -175,6 +179,4 @@ def reach(path, *, timeout, bound=None):
     found = re.search(r"asserted in frame (\d+)", log)
     if found:
         return int(found[1])
-    if bound and f"No output asserted in {bound} frames" in log:
-        return -1
     return 0 if "Status = 0" in log else None

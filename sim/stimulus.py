@@ -11,7 +11,8 @@ from amaranth.lib import data
 from .payload import layout_of, to_ints
 from .reference import reference
 
-__all__ = ["EXHAUSTIVE_BITS", "Stimulus", "exhaustive", "random", "stimuli", "worst"]
+__all__ = ["EXHAUSTIVE_BITS", "Stimulus", "exhaustive", "random", "restricted", "stimuli",
+           "worst"]
 
 EXHAUSTIVE_BITS = 16
 TERMS = 1_000_000
@@ -100,6 +101,24 @@ def fields(unit):
 
     walk(unit.i.p.shape(), (), ())
     return found
+
+
+def restricted(unit):
+    """Where in the payload not all codes are allowed: offset, width and codes of each place."""
+    module = reference(unit)
+    domain = module.domain(unit) if hasattr(module, "domain") else {}
+
+    def walk(shape, path, offset):
+        shape = layout_of(shape)
+        if isinstance(shape, data.Layout):
+            for key, field in shape:
+                inner = path if isinstance(shape, data.ArrayLayout) else (*path, key)
+                yield from walk(field.shape, inner, offset + field.offset)
+        elif ".".join(path) in domain:
+            codes = {int(code) % (1 << shape.width) for code in domain[".".join(path)]}
+            yield offset, shape.width, sorted(codes)
+
+    return list(walk(unit.i.p.shape(), (), 0))
 
 
 def _first(values):
@@ -200,7 +219,9 @@ def random(unit, terms=TERMS, seed=0, *, longest=None):
         clear = (rng.random(count) < 0.02).astype(np.int64)
         last = np.zeros(count, np.int64)
         longest = min(unit.group, longest or unit.group)
-        lengths = rng.integers(1, longest, size=count, endpoint=True)
+        # As many of a few transfers as of many.
+        most = np.exp2(rng.uniform(0, np.log2(longest + 1), size=count)).astype(np.int64)
+        lengths = rng.integers(1, most, size=count, endpoint=True)
         ends = np.cumsum(lengths) - 1
         last[ends[ends < count]] = 1
         last[-1] = 1

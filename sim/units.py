@@ -14,7 +14,15 @@ from .mutate import mutate
 from .payload import pack, plain, to_ints
 from .prove import prove
 from .reference import reference
-from .stimulus import EXHAUSTIVE_BITS, exhaustive_bits, is_grouped, random, stimuli, worst
+from .stimulus import (
+    EXHAUSTIVE_BITS,
+    exhaustive_bits,
+    is_grouped,
+    random,
+    restricted,
+    stimuli,
+    worst,
+)
 from .verilog import from_component
 
 __all__ = ["METHODS", "compare", "methods", "mutation", "run_contract", "run_proofs",
@@ -103,7 +111,7 @@ def run_proofs(unit, *, timeout=120):
                       what=f"{core.name}{': ' + core.says if core.says else ''}, "
                            f"all {core.bits} bits",
                       detail={"input_bits": core.bits})
-        _settle(arrow, proof.status, timeout, proof.counterexample)
+        _settle(arrow, proof.status, f"within {timeout:g} s", proof.counterexample)
         arrows.append(arrow)
     return arrows
 
@@ -116,15 +124,15 @@ def run_contract(unit, design=None, *, latency=None, timeout=120):
                                  timeout=timeout):
         arrow = Arrow("contract", "rtl", "induction", what=result.name, seconds=result.seconds,
                       detail={"property": PROPERTIES[result.name]})
-        _settle(arrow, result.status, timeout, {"why": result.why} if result.why else None)
+        _settle(arrow, result.status, result.why, {"why": result.why})
         arrows.append(arrow)
     return arrows
 
 
-def _settle(arrow, status, timeout, first):
+def _settle(arrow, status, why, first):
     """Enter the result of a proof."""
     if status == "not proved":
-        arrow.ran, arrow.why = False, f"not proved within {timeout:g} s"
+        arrow.ran, arrow.why = False, f"not proved {why}"
         return
     arrow.compared = 1
     if status == "refuted":
@@ -230,7 +238,7 @@ def mutation(unit, design=None, *, count=MUTANTS, seed=1, progress=None):
                    for reset_at in range(unit.latency + 3)]
     checks += [check(*pair) for pair in zip(sets[1:], wanted[1:], strict=True)]
     return mutate(design, checks, count=count, seed=seed, progress=progress,
-                  latency=None if is_grouped(unit) else unit.latency)
+                  latency=unit.latency, grouped=is_grouped(unit), domain=restricted(unit))
 
 
 def run_mutation(unit, design=None, **kwargs):

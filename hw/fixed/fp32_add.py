@@ -16,7 +16,7 @@ __all__ = ["FP32Add", "fp32_sum"]
 GUARD = 3  # bits below the significand: two kept by a subtraction, one for all the rest
 
 
-def fp32_sum(m, a, b, fmt=FP32):
+def fp32_sum(m, a, b, fmt=FP32, *, ordinary=False):
     """Code of the sum of two codes, rounded half to even.
 
     Parameters
@@ -27,6 +27,8 @@ def fp32_sum(m, a, b, fmt=FP32):
         Codes of ``fmt``.
     fmt : Minifloat
         With Inf and NaN.
+    ordinary : bool
+        Neither the operands nor the sum are ever subnormal, or Inf.
 
     Returns
     -------
@@ -34,10 +36,10 @@ def fp32_sum(m, a, b, fmt=FP32):
         NaN is ``fmt.nan_code``.
     """
     check_ieee(fmt)
-    aligned = align(m, a, b, fmt)
+    aligned = align(m, a, b, fmt, ordinary=ordinary)
     total, sign = add(m, aligned)
-    significand, shift = normalise(m, total, aligned.shift, fmt)
-    return finish(m, sign, significand, shift, aligned.inf, aligned.nan, fmt)
+    significand, shift = normalise(m, total, aligned.shift, fmt, limit=not ordinary)
+    return finish(m, sign, significand, shift, aligned.inf, aligned.nan, fmt, ordinary=ordinary)
 
 
 class Aligned(NamedTuple):
@@ -67,11 +69,11 @@ class Aligned(NamedTuple):
     nan: Value
 
 
-def align(m, a, b, fmt):
+def align(m, a, b, fmt, *, ordinary=False):
     """Order two codes by magnitude and bring them to the scale of the first."""
     swap = wire(m, a[:-1] < b[:-1], "swap")
     first, second = wire(m, Mux(swap, b, a), "first"), wire(m, Mux(swap, a, b), "second")
-    x, y = unpack(first, fmt), unpack(second, fmt)
+    x, y = (unpack(code, fmt, ordinary=ordinary) for code in (first, second))
     distance = wire(m, (x.exponent - y.exponent)[:fmt.exponent_bits], "distance")
     subtract = x.sign ^ y.sign
     return Aligned(

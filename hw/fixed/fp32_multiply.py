@@ -12,17 +12,20 @@ from .to_minifloat import normalise
 __all__ = ["FP32Multiply", "fp32_product"]
 
 
-def fp32_product(m, a, b, fmt=FP32):
-    """Code of the product of two codes, rounded half to even; see `.fp32_add.fp32_sum`."""
+def fp32_product(m, a, b, fmt=FP32, *, ordinary=False):
+    """Code of the product of two codes, rounded half to even; see `.fp32_add.fp32_sum`.
+
+    ``ordinary`` says that ``a`` is never subnormal and never Inf.
+    """
     check_ieee(fmt)
-    sign, product, shift, inf, nan = multiply(m, a, b, fmt)
+    sign, product, shift, inf, nan = multiply(m, a, b, fmt, ordinary=ordinary)
     significand, shift = normalise(m, product, shift, fmt)
     return finish(m, sign, significand, shift, inf, nan, fmt)
 
 
-def multiply(m, a, b, fmt):
+def multiply(m, a, b, fmt, *, ordinary=False):
     """Sign, exact significand and its shift, see `normalise`; whether it is Inf, or NaN."""
-    a, b = unpack(a, fmt), unpack(b, fmt)
+    a, b = unpack(a, fmt, ordinary=ordinary), unpack(b, fmt)
     product = wire(m, a.significand * b.significand, "product")
     # Two significands in [1, 2): their point is below the product's second bit.
     shift = a.exponent + b.exponent - fmt.bias

@@ -54,17 +54,21 @@ def check_ieee(fmt):
         raise ValueError(f"Format must have Inf and NaN, not {fmt!r}")
 
 
-def unpack(code, fmt):
-    """The `Parts` of a code."""
+def unpack(code, fmt, *, ordinary=False):
+    """The `Parts` of a code; ``ordinary`` where it is never subnormal and never Inf."""
     mantissa, exponent = code[:fmt.mantissa_bits], code[fmt.mantissa_bits:-1]
     normal, special, fraction = exponent.any(), exponent.all(), mantissa.any()
+    if ordinary:  # the exponent of 0 does not matter
+        return Parts(code[-1], exponent, Cat(mantissa, normal), C(0, 1), special)
     return Parts(code[-1], Cat(exponent[0] | ~normal, exponent[1:]), Cat(mantissa, normal),
                  special & ~fraction, special & fraction)
 
 
-def finish(m, sign, significand, shift, inf, nan, fmt):
+def finish(m, sign, significand, shift, inf, nan, fmt, *, ordinary=False):
     """Code of a normalised number, or Inf, or the one NaN: positive and quiet."""
-    code = round_code(m, sign, significand, shift, fmt, "ieee")
+    code = round_code(m, sign, significand, shift, fmt, None if ordinary else "ieee")
+    if ordinary:
+        return Mux(nan, fmt.nan_code, code)
     special = Mux(nan, fmt.nan_code, Cat(C(fmt.inf_code, fmt.bits - 1), sign))
     return Mux(inf | nan, special, code)
 

@@ -53,7 +53,7 @@ def magnitude_of(m, integer):
     return sign, wire(m, Mux(sign, -integer, integer)[:len(integer)], "magnitude")
 
 
-def normalise(m, significand, shift, fmt):
+def normalise(m, significand, shift, fmt, *, limit=True):
     """Shift a significand left until its top bit is one, but no further than ``shift`` allows.
 
     The point of a significand follows its top bit: a number is ``significand * 2 ** shift`` times
@@ -65,6 +65,8 @@ def normalise(m, significand, shift, fmt):
     significand : Value
         Unsigned.
     shift : int or Value
+    limit : bool
+        False where no number is subnormal: ``shift`` always allows what is needed.
 
     Returns
     -------
@@ -85,7 +87,8 @@ def normalise(m, significand, shift, fmt):
     more, taken = left[stages:].any(), []
     for k in reversed(range(stages)):
         step, bit = 1 << k, left[k] if k < len(left) else C(0, 1)
-        take = wire(m, ~significand[width - step:].any() & (more | bit), f"left_{step}")
+        allowed = more | bit if limit else C(1, 1)
+        take = wire(m, ~significand[width - step:].any() & allowed, f"left_{step}")
         significand = wire(m, Mux(take, significand << step, significand)[:width], "significand")
         more = more | (bit & ~take)
         taken.insert(0, take)
@@ -97,7 +100,7 @@ def round_code(m, sign, significand, shift, fmt, overflow="saturate", *, sticky=
     """Code of a normalised number, see `normalise`, rounded half to even.
 
     Exponent field and mantissa are rounded as one integer: a carry out of the mantissa increments
-    the exponent, and an even code is even.
+    the exponent, and an even code is even. ``overflow`` is None where there can be none.
     """
     mantissa_bits = fmt.mantissa_bits
     # Significand of mantissa_bits + 1 bits, half of its last bit, and whether there is less.
@@ -118,7 +121,7 @@ def round_code(m, sign, significand, shift, fmt, overflow="saturate", *, sticky=
     special = fmt.max_code
     if overflow == "ieee":
         special = fmt.nan_code if fmt.inf_code is None else fmt.inf_code
-    if (1 << len(shift)) + 1 << mantissa_bits > fmt.max_code:
+    if overflow is not None and (1 << len(shift)) + 1 << mantissa_bits > fmt.max_code:
         rounded = wire(m, Mux(rounded > fmt.max_code, special, rounded), "rounded")
     rounded = Cat(rounded, C(0, fmt.bits))[:fmt.bits]
     if fmt.specials == "fnuz":  # no -0, and NaN in its place

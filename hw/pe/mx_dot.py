@@ -71,6 +71,15 @@ class MXDot(wiring.Component):
         self.a_format, self.b_format = a_format, b_format
         self.lanes, self.registers, self.latency = a_format.size, registers, registers
         self.sum_shape = block_sum_shape(a_format.element, b_format.element, a_format.size)
+        # Every term is a multiple of 2 ** low, and less than 2 ** top. A sum that has grown by 25
+        # bits takes no more of them, however many there are.
+        low, high = self.exponents
+        top = high + self.sum_shape.width
+        for fmt in a_format, b_format:
+            top += 1 + fmt.scale.mantissa_bits if isinstance(fmt.scale, Minifloat) else 0
+        infinite = any(getattr(fmt.element, "inf_code", None) for fmt in (a_format, b_format))
+        self.ordinary = (not infinite and low >= FP32.lsb + FP32.mantissa_bits
+                         and top + FP32.mantissa_bits + 2 < FP32.bias)
         super().__init__(mac_ports({
             "a": data.ArrayLayout(a_format.element.bits, a_format.size),
             "b": data.ArrayLayout(b_format.element.bits, b_format.size),
@@ -83,6 +92,13 @@ class MXDot(wiring.Component):
         a, b = self.a_format, self.b_format
         return {"a": a.name, "b": b.name, "a_scale": a.scale.name, "b_scale": b.scale.name,
                 **({"tensor_scale": FP32.name} if self.two_level else {}), "o": FP32.name}
+
+    @property
+    def exponents(self):
+        """Least and greatest exponent of a block's sum, an integer, with its scales."""
+        lsb = self.a_format.element.lsb + self.b_format.element.lsb
+        bounds = [_exponents(fmt.scale) for fmt in (self.a_format, self.b_format)]
+        return tuple(sum(ends) + lsb for ends in zip(*bounds, strict=True))
 
     def elaborate(self, platform):
         m = Module()
@@ -114,7 +130,7 @@ class MXDot(wiring.Component):
         # Stage 4: accumulate.
         accumulator = Signal(FP32.bits)
         before = wire(m, Mux(control["clear"], 0, accumulator), "before")
-        result = wire(m, fp32_sum(m, before, term), "sum")
+        result = wire(m, fp32_sum(m, before, term, ordinary=self.ordinary), "sum")
         with m.If(pipe.advance & pipe.valid):
             m.d.sync += accumulator.eq(Mux(control["last"], 0, result))
         pipe.keep(control["last"])
@@ -123,7 +139,8 @@ class MXDot(wiring.Component):
             result, tensor_scale = pipe.register(
                 sum=result, tensor_scale=control["tensor_scale"], when=registers >= 4)
             result = pipe.register(
-                product=wire(m, fp32_product(m, result, tensor_scale), "product"),
+                product=wire(m, fp32_product(m, result, tensor_scale, ordinary=self.ordinary),
+                             "product"),
                 when=registers >= 5)
         else:
             result = pipe.register(sum=result, when=registers >= 4)
@@ -137,10 +154,8 @@ class MXDot(wiring.Component):
         if significand is not None:
             product = wire(m, booth_product(significand, total), "scaled")
             total = wire(m, Mux(negative, -product, product), "signed")
-        lsb = self.a_format.element.lsb + self.b_format.element.lsb
-        bounds = [_exponents(fmt.scale) for fmt in (self.a_format, self.b_format)]
-        low, high = (sum(ends) + lsb for ends in zip(*bounds, strict=True))
-        code = to_minifloat(m, total, exponent + low, FP32, "ieee", exponents=(low, high))
+        code = to_minifloat(m, total, exponent + self.exponents[0], FP32, "ieee",
+                            exponents=self.exponents)
         zero = Const(0, 1) if significand is None else ~significand.any()
         nan = scale_nan | nan | (plus & minus) | ((plus | minus) & zero)
         sign = Const(0, 1) if negative is None else negative

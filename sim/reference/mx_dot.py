@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dot products of blocks against their golden function; products, rows and specials proved."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from amaranth.hdl import Array, C, Cat, Module, Mux, Shape, signed, unsigned
 
+from ...hw.fixed.fp32_add import fp32_sum
+from ...hw.fixed.fp32_multiply import fp32_product
 from ...hw.pe.block_sum import block_product
 from ...hw.pe.booth import booth_rows
 from ...hw.pe.mx_dot import special_products
@@ -13,6 +17,7 @@ from ...quant.formats import Minifloat
 from ...quant.golden.fp32 import fp32_add, fp32_multiply
 from ...quant.golden.mx_dot import mx_terms
 from ..prove import Core
+from .ieee import mantissas, ordinary_cores
 
 __all__ = ["cores", "expected", "stimulus"]
 
@@ -68,12 +73,15 @@ def stimulus(unit, rng, count):
         near = int(scale.encode(np.array(1.0))) + rng.integers(-8, 9, size=count)
         near = np.clip(near, 0, len(scales) - 1)
         anywhere = scales[rng.integers(len(scales), size=count)]
-        result[f"{name}_scale"] = np.where(rng.random(count) < 0.1, anywhere, near).astype(np.int64)
+        far = 0.3 if unit.ordinary else 0.1
+        result[f"{name}_scale"] = np.where(rng.random(count) < far, anywhere, near).astype(np.int64)
     if unit.two_level:
-        tensor = np.ldexp(rng.uniform(1, 2, size=count), rng.integers(-30, 30, size=count))
-        bits = tensor.astype(np.float32).view(np.uint32).astype(np.int64)
-        wild = rng.integers(1 << 32, size=count)
-        result["tensor_scale"] = np.where(rng.random(count) < 0.1, wild, bits)
+        # Near to 1, subnormal, and where products are subnormal or infinite.
+        exponents = np.choose(rng.integers(0, 5, size=count), [
+            rng.integers(low, high, size=count, endpoint=True)
+            for low, high in ((100, 160), (0, 0), (0, 40), (220, 254), (0, 255))])
+        result["tensor_scale"] = (rng.integers(0, 2, size=count) << 31 | exponents << 23
+                                  | mantissas(rng, count))
     return result
 
 
@@ -117,6 +125,11 @@ def cores(unit):
 
     yield Core("specials", shapes, lambda a, b: specials(a, b), lambda a, b: by_value(a, b),
                says="products of the codes' values in IEEE 754")
+
+
+    if unit.ordinary:
+        yield from ordinary_cores(partial(fp32_sum, ordinary=True), "add", ("a", "b", "code"))
+        yield from ordinary_cores(partial(fp32_product, ordinary=True), "mul", ("a",))
 
 
 def _kind(fmt, code):

@@ -44,7 +44,7 @@ def domain(unit):
 
 def stimulus(unit, rng, count):
     """Integers of every length, near to a tie more often than not."""
-    shape, m = unit.integer, unit.fmt.mantissa_bits
+    shape, m, lsb = unit.integer, unit.fmt.mantissa_bits, unit.fmt.lsb
     size = (count, unit.lanes)
     width = min(shape.width - shape.signed, 63)
     length = rng.integers(0, width, size=size, endpoint=True)
@@ -55,6 +55,17 @@ def stimulus(unit, rng, count):
     near = rng.integers(-1, 1, size=size, endpoint=True) << rng.integers(0, np.maximum(low, 1))
     spread = rng.integers(0, (1 << width) - 1, size=size, endpoint=True) >> (width - length)
     integers = np.where(rng.random(size) < 0.75, (top << low) + near, spread)
+    exponents = np.zeros(size, np.int64)
+    if unit.exponents:
+        exponents = rng.integers(*unit.exponents, size=size, endpoint=True)
+        # The same among subnormals, whose last place is where the format's is.
+        first, last = np.clip((lsb - width - 1, lsb - 1), *unit.exponents)
+        some = rng.random(size) < 0.25
+        exponents[some] = rng.integers(first, last, size=some.sum(), endpoint=True)
+        drop = np.clip(lsb - exponents, 1, width)
+        above = spread >> drop << drop
+        near = rng.integers(-1, 1, size=size, endpoint=True) << rng.integers(0, drop)
+        integers = np.where(some, above + (1 << drop - 1) + near, integers)
     integers = np.clip(integers, 0, (1 << width) - 1)
     if shape.signed:
         integers = np.where(rng.random(size) < 0.5, -integers - 1, integers)
@@ -64,7 +75,7 @@ def stimulus(unit, rng, count):
         integers = np.array(words, object).reshape(size)
     inputs = {"integers": integers}
     if unit.exponents:
-        inputs["exponents"] = rng.integers(*unit.exponents, size=size, endpoint=True)
+        inputs["exponents"] = exponents
     return inputs
 
 

@@ -5,8 +5,11 @@ from carrysave.hw.pe.mixpe import MixPE
 from carrysave.sim import mutate as sim_mutate
 from carrysave.sim import units
 from carrysave.sim.batch import BatchSimulator, SimulationError
-from carrysave.sim.mutate import SELECT, equivalent, make, mutate
+from carrysave.sim.equivalent import equivalent
+from carrysave.sim.mutate import SELECT, make, mutate
 from carrysave.sim.verilog import from_component
+
+GROUPED = {"latency": 2, "grouped": True}
 
 
 def test_a_unit_s_vectors_catch_its_mutants(compared):
@@ -24,7 +27,7 @@ def test_poor_vectors_let_mutants_live(compared):
                             outputs=3, constants=constants, max_cycles=10)
         return any(run.outputs.tolist())
 
-    report = mutate(from_component(unit), [check], count=20)
+    report = mutate(from_component(unit), [check], count=20, **GROUPED)
     assert report.score < 0.7 and len(report.survivors) > 5
     assert all(survivor.startswith("mode ") for survivor in report.survivors)
     compared(report.mutants)
@@ -32,7 +35,8 @@ def test_poor_vectors_let_mutants_live(compared):
 
 def test_a_unit_that_is_wrong_already():
     with pytest.raises(ValueError, match="^top is wrong without any mutant$"):
-        mutate(from_component(MixPE(4)), [lambda simulator, constants: True], count=5)
+        mutate(from_component(MixPE(4)), [lambda simulator, constants: True], count=5,
+               **GROUPED)
 
 
 def test_no_mutant_is_both_noticed_and_proved_equivalent(compared):
@@ -50,13 +54,14 @@ def test_no_mutant_is_both_noticed_and_proved_equivalent(compared):
             return True
         return units.compare(unit.o.p.shape(), expected, run.outputs)[0] > 0
 
-    found = [(wrong(number), equivalent(mutants, number)) for number in range(1, 13)]
+    found = [(wrong(number), equivalent(mutants.design, SELECT, number, **GROUPED))
+             for number in range(1, 13)]
     assert (True, False) in found and (True, True) not in found
     compared(12)
 
 
 def test_the_design_itself_is_equivalent(compared):
-    assert equivalent(make(from_component(MixPE(2)), count=5), 0)
+    assert equivalent(make(from_component(MixPE(2)), count=5).design, SELECT, 0, **GROUPED)
     compared(1)
 
 

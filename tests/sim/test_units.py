@@ -68,6 +68,6 @@ def test_a_fault_in_the_control_is_found_with_stalls(compared):
 
 def test_a_proof_that_is_not_found_is_not_run(compared):
     arrow = units.Arrow("specification", "rtl", "sat")
-    units._settle(arrow, "not proved", 60, None)
+    units._settle(arrow, "not proved", "within 60 s", None)
     assert (arrow.status, arrow.why) == ("not run", "not proved within 60 s")
     compared(1)

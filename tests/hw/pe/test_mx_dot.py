@@ -132,6 +132,22 @@ def test_no_multiplier(compared):
     compared(found.total())
 
 
+@pytest.mark.parametrize("fmt, ordinary", [
+    (get("nvfp4"), True), (get("nvint4"), True), (get("mxfp4"), False), (get("mxint8"), False),
+    # Least term 2 ** -126 and 2 ** -127; a greatest sum of 2 ** 127; Inf.
+    (Block(Int(4, narrow=True), Minifloat(5, 2, bias=62, specials="fnuz"), 4), True),
+    (Block(Int(4, narrow=True), Minifloat(5, 2, bias=63, specials="fnuz"), 4), False),
+    (Block(Int(4, narrow=True), Minifloat(5, 2, bias=-16, specials="fnuz"), 4), False),
+    (Block(get("e5m2"), E4M3, 4), False),
+], ids=str)
+def test_sums_that_are_never_subnormal_nor_infinite(fmt, ordinary, compared):
+    unit = MXDot(fmt, registers=0)
+    assert unit.ordinary == ordinary
+    low, _ = unit.exponents
+    assert not ordinary or np.float32(2.0 ** low).view(np.uint32) >> 23
+    compared(1)
+
+
 def without_carry(m, a, b, *formats):
     return [Row(row.place, row.value) for row in product_rows(m, a, b, *formats)]
 
@@ -141,7 +157,7 @@ product_rows, fp32_sum = hw_mx_dot.product_rows, hw_mx_dot.fp32_sum
 
 @pytest.mark.parametrize("name, wrong", [
     ("product_rows", without_carry),
-    ("fp32_sum", lambda m, a, b: fp32_sum(m, b, b)),
+    ("fp32_sum", lambda m, a, b, **kwargs: fp32_sum(m, b, b)),
     ("special_products", lambda m, pairs, a, b: [~pairs[0][0][0] & pairs[0][0][0]] * 3),
 ])
 def test_a_wrong_part_is_found(name, wrong, monkeypatch):
