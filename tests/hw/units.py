@@ -6,11 +6,13 @@ from collections import Counter
 
 from amaranth.back import rtlil
 
+from carrysave.hw import catalogue
 from carrysave.sim import bench, cocotb_run
+from carrysave.sim import units as sim_units
 from carrysave.sim.batch import BatchSimulator
 from carrysave.sim.verilog import from_component
 
-__all__ = ["cells", "check", "check_everywhere", "payloads"]
+__all__ = ["cells", "check", "check_everywhere", "exact", "payloads", "presets"]
 
 STALLS = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]
 EXTRA = 30  # cycles after the last output, in which another one is an error
@@ -89,3 +91,22 @@ def check_everywhere(unit, inputs, expected, *, resets=(0, 1, 2, 3, 7, 25)):
 def cells(component):
     """How many cells of each type the component has in RTLIL, submodules included."""
     return Counter(re.findall(r"^ +cell (\S+) ", rtlil.convert(component), re.M))
+
+
+def presets(room):
+    """The units of the catalogue that are in a room."""
+    return [preset for preset in catalogue.PRESETS if preset.room == room]
+
+
+def exact(preset, compared):
+    """Exhaustively or at random, by proof, and in every simulator; mutants are too slow here."""
+    arrows = sim_units.verify(preset.build())
+    assert {arrow.status for arrow in arrows} == {"exact"}, [
+        (arrow.method, arrow.what, arrow.why, arrow.first)
+        for arrow in arrows if arrow.status != "exact"]
+    methods = {arrow.method for arrow in arrows}
+    assert methods >= {"random", "induction", "batch", "cocotb", "amaranth"}
+    assert methods <= {*sim_units.methods(preset.build()), "batch"}
+    terms = sum(a.detail["terms"] for a in arrows if a.method == "random")
+    assert terms >= 1_000_000
+    compared(sum(arrow.compared for arrow in arrows))
