@@ -7,6 +7,7 @@ from rich.table import Table
 
 __all__ = ["exact", "show_catalogue", "show_ledgers"]
 
+LOOK: dict = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 STYLES = {"exact": "green", "differs": "bold red", "not run": "yellow"}
 
 
@@ -18,17 +19,22 @@ def exact(ledger):
 
 def show_catalogue(found):
     """All presets, as `.units.describe` gives them, as a table."""
-    table = Table(title=f"{len(found)} units", title_justify="left", box=box.SIMPLE_HEAD)
+    methods = [set(unit["verified"]) for unit in found]
+    shared = [name for name in found[0]["verified"] if all(name in each for each in methods)]
+    table = Table(
+        title=f"{len(found)} units, each verified by: {', '.join(shared)}",
+        title_justify="left", **LOOK)
     for name, justify in (("unit", "left"), ("formats", "left"), ("lanes", "right"),
-                          ("latency", "right"), ("verified", "left")):
-        table.add_column(name, justify=justify, no_wrap=name != "verified" and name != "formats")
+                          ("latency", "right"), ("also by", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "formats")
     room = None
     for unit in found:
         if room not in (None, unit["room"]):
             table.add_section()
         room = unit["room"]
         table.add_row(unit["name"], ", ".join(f"{k} {v}" for k, v in unit["formats"].items()),
-                      str(unit["lanes"]), str(unit["latency"]), ", ".join(unit["verified"]))
+                      str(unit["lanes"]), str(unit["latency"]),
+                      ", ".join(name for name in unit["verified"] if name not in shared))
     return table
 
 
@@ -62,7 +68,7 @@ def _difference(first):
 
 def _one(ledger, known):
     table = Table(title=f"Ledger of {ledger['subject']}{' (known)' if known else ''}",
-                  title_justify="left", box=box.SIMPLE_HEAD)
+                  title_justify="left", **LOOK)
     for name, justify in (("method", "left"), ("what", "left"), ("compared", "right"),
                           ("differ", "right"), ("s", "right"), ("status", "left")):
         table.add_column(name, justify=justify, no_wrap=name != "what")
@@ -81,7 +87,7 @@ COLUMNS = {  # of the table of many units: methods whose counts it adds up
 
 
 def _many(found):
-    table = Table(title=f"Ledgers of {len(found)} units", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"Ledgers of {len(found)} units", title_justify="left", **LOOK)
     columns = {name: methods for name, methods in COLUMNS.items()
                if any(arrow["method"] in methods for ledger, _ in found
                       for arrow in ledger["arrows"])}
