@@ -83,7 +83,7 @@ FINISH, MULTIPLY = hw.finish, hw.multiply
 
 @pytest.mark.parametrize("name, wrong", [
     ("finish", flush),
-    ("multiply", lambda *args: (*MULTIPLY(*args)[:4], MULTIPLY(*args)[4] & 0)),
+    ("multiply", lambda *args, **kwargs: (*MULTIPLY(*args)[:4], MULTIPLY(*args)[4] & 0)),
     ("normalise", lambda m, significand, shift, fmt: (significand, shift)),
 ], ids=["subnormals", "NaN", "normalise"])
 def test_a_wrong_step_is_found(name, wrong, monkeypatch):
