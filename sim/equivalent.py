@@ -16,15 +16,15 @@ __all__ = ["equivalent"]
 def equivalent(design, select, value, *, latency, grouped=False, domain=(), timeout=60):
     """Whether a design is proved to do the same with a value of a constant port as with 0.
 
-    A payload counts where it is valid. There are two proofs, of which one is enough:
+    A payload counts where it is valid. There are three proofs by induction over steps, of which one
+    is enough. A step is a cycle in which the output does not wait: in one that waits the design is
+    proved to keep its state.
 
-    1. From any state that the design may be in, both give the same outputs and the same next state.
-       Such a state is one of the first after power-on, or there were more steps before it than
-       the pipeline has stages. A step is a cycle in which the output does not wait: otherwise the
-       design is proved to keep its state, or any state at all is taken.
-    2. From power-on, both always give the same outputs. Without groups it is enough to look as
-       long as something entered may stay: two cycles more than the latency where the state is
-       proved to be kept while the output waits, else twice as long.
+    1. From each of the first states after power-on, and from any state with more steps before it
+       than the pipeline has stages, both give the same outputs and the same next state.
+    2. Each in a state of its own, they give the same outputs in the first steps after power-on, and
+       once more if they did in as many steps before. This is for pipelines without an accumulator.
+    3. Property-directed reachability of a difference from power-on, for those with one.
 
     Parameters
     ----------
@@ -71,18 +71,20 @@ def equivalent(design, select, value, *, latency, grouped=False, domain=(), time
                                given=[f"{port} {bit}" for port, bit in given.items() if port],
                                prove=[f"D_{k} Q_{k}" for k in registers])
 
-            history = latency + 1 if registers and frozen(0) else 0
-            (folder / "step.json").write_text(json.dumps({"modules": {"seen": module}}))
-            (folder / "steps.v").write_text(
-                _steps(module, select, value, history, design.reset))
-            path = aiger(["read_json step.json", "read_verilog -sv steps.v"], "steps", folder)
-            if reach(path, timeout=timeout, bound=history + 1) == -1:
+            def inductive(history, *, apart):
+                (folder / "step.json").write_text(json.dumps({"modules": {"seen": module}}))
+                (folder / "steps.v").write_text(
+                    _steps(module, select, value, history, design.reset, apart=apart))
+                path = aiger(["read_json step.json", "read_verilog -sv steps.v"], "steps", folder)
+                return reach(path, timeout=timeout, bound=history + 1) == -1
+
+            keeps = bool(registers) and frozen(0)
+            if inductive(latency + 1 if keeps else 0, apart=False):
                 return True
-            bound = None
             if not grouped:
-                bound = (latency if registers and frozen(value) else 2 * latency) + 2
+                return keeps and frozen(value) is True and inductive(latency + 1, apart=True)
             path = aiger([f"{read} pair.v", "miter -equiv gold gate miter"], "miter", folder)
-            return reach(path, timeout=timeout, bound=bound) == -1
+            return reach(path, timeout=timeout) == -1
         except YosysError as error:
             if "TIMEOUT" in error.log or "did not finish" in str(error):
                 return False
@@ -127,11 +129,12 @@ def _pair(ports, select, value):
         for name, choice in (("gold", 0), ("gate", value)))
 
 
-def _steps(module, select, value, history, reset):
-    """Gold and gate side by side, step by step in the state of gold; ``bad`` if they differ.
+def _steps(module, select, value, history, reset, *, apart):
+    """Gold and gate side by side, step by step; ``bad`` if they differ.
 
     They start in any state, and are compared after so many steps of which none waits; or they
-    start from power-on, and are compared from the first.
+    start from power-on, and are compared from the first. The gate is in the state of gold, and its
+    next state is compared as well; or ``apart`` in its own, and outputs were the same before.
     """
     ports = [Port(name, len(port["bits"]), port["direction"])
              for name, port in module["ports"].items()]
@@ -140,22 +143,27 @@ def _steps(module, select, value, history, reset):
               if port.direction == "input" and port not in state and port.name != select]
     outputs = [port for port in ports if port.direction == "output"]
     lines = ["reg first; always @(posedge step_clk) first <= first;",
-             "reg [3:0] step = 0; always @(posedge step_clk) step <= step + 1;"]
+             f"reg [{history.bit_length()}:0] step = 0; always @(posedge step_clk) "
+             "step <= step + 1;"]
     pins = {port.name: port.name for port in inputs}
-    for port in state:
-        width, register, next_state = f"[{port.width - 1}:0]", f"r{port.name}", f"D{port.name[1:]}"
-        lines += [f"reg {width} {register}; wire {width} {port.name} = "
-                  f"first & step == 0 ? 0 : {register};",
-                  f"always @(posedge step_clk) {register} <= gold_{next_state};"]
-        pins[port.name] = port.name
-    for name, choice in ("gold", 0), ("gate", value):
+    for name in "gold", "gate":
         lines += [f"wire [{port.width - 1}:0] {name}_{port.name};" for port in outputs]
+    for name in ("gold", "gate") if apart else ("gold",):
+        for port in state:
+            width, now, after = f"[{port.width - 1}:0]", f"{name}_{port.name}", port.name[1:]
+            lines += [f"reg {width} r_{now}; wire {width} {now} = first & step == 0 ? 0 : r_{now};",
+                      f"always @(posedge step_clk) r_{now} <= {name}_D{after};"]
+    for name, choice in ("gold", 0), ("gate", value):
         own = {port.name: f"{name}_{port.name}" for port in outputs}
+        own |= {port.name: f"{name if apart else 'gold'}_{port.name}" for port in state}
         lines.append(_instance("seen", name, {**pins, **own, select: choice}))
     waits = f"gold_o__valid & ~o__ready & ~{reset or 0}" if "o__ready" in pins else "0"
-    differ = " | ".join(f"gold_{port.name} != gate_{port.name}" for port in outputs)
-    lines += [f"reg lawful = 1; always @(posedge step_clk) lawful <= lawful & ~({waits});",
-              f"assign bad = lawful & (first | step == {history}) & ({differ});"]
+    differ = " | ".join(f"gold_{port.name} != gate_{port.name}" for port in outputs
+                        if not (apart and port.name.startswith("D_")))
+    before = f"({waits}) | ({differ})" if apart else waits
+    lines += [f"wire differ = {differ};",
+              f"reg lawful = 1; always @(posedge step_clk) lawful <= lawful & ~({before});",
+              f"assign bad = lawful & (first | step == {history}) & differ;"]
     return _module("steps", [Port("step_clk", 1, "input"), *inputs, Port("bad", 1, "output")],
                    lines)
 

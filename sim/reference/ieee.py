@@ -61,7 +61,8 @@ def ieee_cores(function, operation):
 
 
 def ordinary_cores(function, operation, names):
-    """The same for operands that are neither subnormal nor Inf, and where the result is not."""
+    """The same where those named of ``a``, ``b`` and the result, ``code``, are ordinary numbers:
+    neither subnormal nor Inf."""
     def ordinary(code, fmt):
         mantissa, exponent = code[:fmt.mantissa_bits], code[fmt.mantissa_bits:-1]
         return Mux(exponent.all(), mantissa.any(), exponent.any() | ~mantissa.any())

@@ -125,8 +125,6 @@ def cores(unit):
 
     yield Core("specials", shapes, lambda a, b: specials(a, b), lambda a, b: by_value(a, b),
                says="products of the codes' values in IEEE 754")
-
-
     if unit.ordinary:
         yield from ordinary_cores(partial(fp32_sum, ordinary=True), "add", ("a", "b", "code"))
         yield from ordinary_cores(partial(fp32_product, ordinary=True), "mul", ("a",))
