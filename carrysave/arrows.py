@@ -16,15 +16,16 @@ from .sim import verilator
 from .sim.batch import BatchSimulator, SimulationError, UartSession
 from .sim.cocotb_run import CocotbError, run_uart
 from .sim.ledger import Arrow, Comparison
+from .sim.verilog import Design
 
 __all__ = [
     "EngineRun",
+    "Level",
     "affordable",
     "cocotb_arrow",
     "cycle_arrow",
     "engine_arrow",
-    "later_arrows",
-    "netlist_arrow",
+    "pins_arrow",
     "proof_arrow",
     "run_engine",
     "trained_arrow",
@@ -380,15 +381,34 @@ def affordable(program, *, divisor, cycles=20_000_000):
     return rows * max(cycles // (10 * size * divisor), 1)
 
 
-def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, samples):
-    """RTL against the netlist of a board: bytes on the UART pins and the cycle of every edge.
+@dataclass(frozen=True)
+class Level:
+    """A model of the chain that lives on the pins of a board.
+
+    Attributes
+    ----------
+    name : str
+        Of `sim.ledger.MODELS`.
+    design : Design
+        With pins ``rx`` and ``tx``.
+    startup : int
+        Cycles until it leaves its power-on reset.
+    """
+
+    name: str
+    design: Design
+    startup: int = 0
+
+
+def pins_arrow(subject, program, source, target, *, board, divisor, samples):
+    """Two levels of a board: bytes on the UART pins and the cycle of every edge.
 
     Parameters
     ----------
-    rtl, netlist : Design
-        With pins ``rx`` and ``tx``.
-    startup : int
-        Cycles until the netlist leaves its power-on reset.
+    source, target : Level
+    board : str
+    divisor : int
+        Clock cycles per bit.
     samples : int
         Only the first so many of the test set.
 
@@ -397,7 +417,7 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, sa
     Arrow
     """
     arrow = Arrow(
-        "rtl", "netlist", "batch", on=board,
+        source.name, target.name, "batch", on=board,
         what="logits, classes and every edge on the UART pins",
     )
     started, comparison = time.monotonic(), Comparison()
@@ -406,19 +426,18 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, sa
     if len(x) < len(subject.x):
         arrow.what += f", first {len(x)} of {len(subject.x)} samples"
     samples = len(x)
-    try:
-        answers, edges, _ = _exchange(rtl, requests, lengths, divisor=divisor, startup=0)
-        expected = _answers(program, answers, samples)
-    except (SimulationError, ProtocolError) as error:
-        return _failed(arrow, started, samples * (program.outputs + 1), f"rtl: {error}")
-    try:
-        answers, found_edges, reused = _exchange(
-            netlist, requests, lengths, divisor=divisor, startup=startup
-        )
-        found = _answers(program, answers, samples)
-    except (SimulationError, ProtocolError) as error:
-        return _failed(arrow, started, expected.size, f"netlist: {error}")
-    comparison.add(expected, found, _place(program))
+    found = []
+    for level in source, target:
+        try:
+            answers, edges, reused = _exchange(
+                level.design, requests, lengths, divisor=divisor, startup=level.startup
+            )
+            found.append((_answers(program, answers, samples), edges))
+        except (SimulationError, ProtocolError) as error:
+            return _failed(
+                arrow, started, samples * (program.outputs + 1), f"{level.name}: {error}")
+    (expected, edges), (answered, found_edges) = found
+    comparison.add(expected, answered, _place(program))
     count = min(len(edges), len(found_edges))
     comparison.add(
         edges[:count], found_edges[:count],
@@ -430,13 +449,3 @@ def netlist_arrow(subject, program, rtl, netlist, *, board, startup, divisor, sa
         comparison.mismatches += missing
         arrow.why = f"{len(edges)} edges of tx expected, {len(found_edges)} found"
     return _finish(arrow, comparison, started, samples=samples, edges=count, reused=reused)
-
-
-def later_arrows(boards):
-    """Arrows that are not built yet."""
-    why = "not built yet"
-    return [
-        Arrow(source, target, "batch", on=board, ran=False, why=why)
-        for board in boards
-        for source, target in (("netlist", "routed"), ("routed", "bitstream"))
-    ]

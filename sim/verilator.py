@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from ..hw.cache import cached
-from ..hw.process import run_process
+from ..hw.process import MissingTool, run_process
 
 __all__ = ["VerilatorError", "build_cocotb", "build_library", "version"]
 
@@ -32,6 +32,10 @@ class VerilatorError(RuntimeError):
     def __init__(self, message, log=""):
         super().__init__(message)
         self.log = log
+
+
+class CompilerMissing(VerilatorError, MissingTool):
+    """Verilator or a C++ compiler is not installed."""
 
 
 def run(args, *, cwd, timeout, env=None):
@@ -59,8 +63,8 @@ def find_verilator():
         return root / "bin" / "verilator_bin", root, importlib.metadata.version("verilator")
     command = shutil.which("verilator")
     if command is None:
-        raise VerilatorError("Verilator was not found: install the Python package verilator, or "
-                             "Verilator 5.036 or later")
+        raise CompilerMissing("Verilator was not found: install the Python package verilator, or "
+                              "Verilator 5.036 or later")
     found = run([command, "--version"], cwd=HERE, timeout=60).split()[1]
     if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < OLDEST:
         raise VerilatorError(f"Verilator must be 5.036 or later, not {found} ({command})")
@@ -80,7 +84,7 @@ def find_compiler():
         command = shutil.which(name)
         if command is not None:
             return command, run([command, "--version"], cwd=HERE, timeout=60).splitlines()[0]
-    raise VerilatorError("No C++ compiler was found: install g++ or clang++")
+    raise CompilerMissing("No C++ compiler was found: install g++ or clang++")
 
 
 def compile_flags():

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from carrysave import arrows, flow
+from carrysave.chain import netlist_design
+from carrysave.fpga.synthesis import synthesise
 from carrysave.hw.engine.engine import Engine
 from carrysave.inject import inject
 from carrysave.quant.golden.requantise import Requantiser
@@ -115,14 +117,15 @@ def test_cocotb(prepared, compared):
 def test_netlist(prepared, compared):
     """iCE40 netlist equal to the RTL, and not equal with one inverted LUT."""
     board = flow.boards.get("icebreaker")
-    synthesis = flow.synthesise(prepared.accelerator(board), board)
-    design = flow.netlist_design(synthesis.netlist)
+    synthesis = synthesise(prepared.accelerator(board), board)
+    design = netlist_design(synthesis.netlist)
     rtl = flow.from_component(prepared.accelerator(board))
 
     def compare(netlist):
-        return arrows.netlist_arrow(
-            prepared.subject, prepared.program, rtl, netlist, board="icebreaker",
-            startup=synthesis.netlist.startup, divisor=prepared.divisor(board), samples=30,
+        return arrows.pins_arrow(
+            prepared.subject, prepared.program, arrows.Level("rtl", rtl),
+            arrows.Level("netlist", netlist, synthesis.netlist.startup), board="icebreaker",
+            divisor=prepared.divisor(board), samples=30,
         )
 
     arrow = compare(design)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board design further down the chain, for simulation: routed, and out of its bitstream."""
+
+import dataclasses
+import importlib
+import importlib.metadata
+from pathlib import Path
+
+from ..hw.cache import cached, digest
+from .synthesis import wrapper
+
+__all__ = ["decompiled", "routed"]
+
+MODULES = {"ecp5": "trellis", "gowin": "gowin", "ice40": "ice40"}
+
+
+def _family(board):
+    """The module of a board's family, imported when needed: each has libraries of its own."""
+    return importlib.import_module(f".{MODULES[board.family.name]}", __package__)
+
+
+def routed(synthesis, routing, *, cache=None):
+    """The routed design: cells as nextpnr packed, placed and joined them.
+
+    Parameters
+    ----------
+    synthesis : Synthesis
+    routing : Routing
+        Of that design.
+    cache : path, optional
+        Another cache folder than the user's.
+
+    Returns
+    -------
+    Netlist
+    """
+    text = routing.design.read_text()
+    family = _family(synthesis.board)
+    return _level(synthesis, family, "routed", {"design": digest(text)},
+                  lambda: family.routed_verilog(text), cache)
+
+
+def decompiled(synthesis, routing, *, cache=None):
+    """The bitstream taken apart again: what its bits say, and nothing else but names of pins.
+
+    Parameters
+    ----------
+    synthesis, routing, cache
+        As of :func:`routed`.
+
+    Returns
+    -------
+    Netlist or None
+        None for a family whose bitstreams cannot be taken apart to logic.
+
+    Raises
+    ------
+    ToolError
+        If a tool fails; :class:`ToolMissing` if it is not there.
+    """
+    board, data = synthesis.board, routing.bitstream.read_bytes()
+    family = _family(board)
+    if not hasattr(family, "decompile"):
+        return None
+    constraints = synthesis.plan.constraints
+    return _level(synthesis, family, "bitstream",
+                  {"bitstream": digest(data), "constraints": digest(constraints)},
+                  lambda: family.decompile(data, constraints, board.platform.device), cache)
+
+
+def _level(synthesis, family, name, inputs, make, cache):
+    """The netlist of a design that ``make`` writes as Verilog."""
+    code = [Path(str(family.__file__)), *sorted((Path(__file__).parent / "cells").iterdir())]
+
+    def produce(folder):
+        (folder / "top.v").write_text(make())
+
+    folder, _ = cached("levels", {
+        **inputs, "level": name, "pyosys": importlib.metadata.version("pyosys"),
+        "code": digest(b"".join(path.read_bytes() for path in code))}, produce, root=cache)
+    text = (folder / "top.v").read_text()
+    return dataclasses.replace(synthesis.netlist, verilog=wrapper(synthesis.board) + text)
