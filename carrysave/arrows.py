@@ -25,6 +25,7 @@ __all__ = [
     "cocotb_arrow",
     "cycle_arrow",
     "engine_arrow",
+    "exchange",
     "pins_arrow",
     "proof_arrow",
     "run_engine",
@@ -331,7 +332,7 @@ def _expected(subject, samples):
     return np.column_stack([trace.logits.numpy(), trace.classes.numpy()])
 
 
-def _exchange(design, requests, lengths, *, divisor, startup):
+def exchange(design, requests, lengths, *, divisor, startup):
     """Answers of a design, and the cycles in which its transmit pin changes; cached.
 
     Returns
@@ -393,11 +394,14 @@ class Level:
         With pins ``rx`` and ``tx``.
     startup : int
         Cycles until it leaves its power-on reset.
+    unverified : tuple of str
+        Files of its cells' models that were never compared with silicon.
     """
 
     name: str
     design: Design
     startup: int = 0
+    unverified: tuple = ()
 
 
 def pins_arrow(subject, program, source, target, *, board, divisor, samples):
@@ -429,7 +433,7 @@ def pins_arrow(subject, program, source, target, *, board, divisor, samples):
     found = []
     for level in source, target:
         try:
-            answers, edges, reused = _exchange(
+            answers, edges, reused = exchange(
                 level.design, requests, lengths, divisor=divisor, startup=level.startup
             )
             found.append((_answers(program, answers, samples), edges))

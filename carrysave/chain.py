@@ -2,18 +2,22 @@
 """A board's part of the chain: RTL → netlist → routed design → bitstream."""
 
 import dataclasses
+import time
+from concurrent.futures import Future
 
-from . import arrows
+from . import arrows, initial
 from .errors import BadInput, Failure
-from .fpga import levels
+from .fpga import boards, levels
 from .fpga.build import implement
 from .fpga.route import TimingError
 from .fpga.synthesis import ResourceError, synthesise
+from .fpga.tools import ToolError
 from .hw.process import MissingTool
+from .hw.yosys import YosysError
 from .sim.ledger import Arrow
 from .sim.verilog import Design, Port
 
-__all__ = ["SOURCES", "BoardChain", "attempt", "netlist_design"]
+__all__ = ["SOURCES", "BoardChain", "attempt", "initial_arrows", "netlist_design"]
 
 #: What each model of a board is compared with.
 SOURCES = {"netlist": "rtl", "routed": "netlist", "bitstream": "routed"}
@@ -42,7 +46,7 @@ class BoardChain:
         Another way to place, route and pack.
     """
 
-    TASKS = ("synthesis", "routing", *SOURCES)
+    TASKS = ("synthesis", "routing", *SOURCES, "contents")
 
     def __init__(self, prepared, board, report, *, place=None):
         self.prepared, self.board, self.report = prepared, board, report
@@ -51,13 +55,18 @@ class BoardChain:
 
     def submit(self, pool, name):
         """Start a task in a pool of threads."""
-        self.tasks[name] = pool.submit(
-            getattr(self, f"_{name}") if name not in SOURCES else lambda: self._arrow(name))
+        self.tasks[name] = pool.submit(self._task(name))
         return self.tasks[name]
 
     def get(self, name):
-        """What a task gave: a `Synthesis`, a `Routing`, an `Arrow`."""
+        """What a task gave: `Synthesis`, `Routing`, list of `Arrow`; done now if none does it."""
+        if name not in self.tasks:
+            self.tasks[name] = Future()
+            self.tasks[name].set_result(self._task(name)())
         return self.tasks[name].result()
+
+    def _task(self, name):
+        return (lambda: self._arrows(name)) if name in SOURCES else getattr(self, f"_{name}")
 
     def _synthesis(self):
         self.report(f"{self.board.name}: synthesis")
@@ -90,22 +99,79 @@ class BoardChain:
         else:
             self.report(f"{self.board.name}: bitstream taken apart")
             netlist = levels.decompiled(synthesis, self.get("routing"))
-        return arrows.Level(name, netlist_design(netlist), netlist.startup)
+        return arrows.Level(name, netlist_design(netlist), netlist.startup, netlist.unverified)
 
-    def _arrow(self, target):
-        return attempt(Arrow(SOURCES[target], target, "batch", on=self.board.name),
-                       lambda: self._compare(target))
+    def _arrows(self, target):
+        arrow = Arrow(SOURCES[target], target, "batch", on=self.board.name)
+        return [attempt(arrow, lambda: self._compare(target))]
+
+    def _contents(self):
+        """Arrows on the bitstream itself, and on block RAM that is late."""
+        self.report(f"{self.board.name}: contents of the bitstream")
+        found = levels.contents(self.get("synthesis"), self.get("routing"), self._content)
+        if self.board.family is boards.ICE40:
+            level, prepared = self.level("netlist"), self.prepared
+            found.append(attempt(
+                Arrow("golden", "netlist", "memory start", on=self.board.name),
+                lambda: initial.memory_arrow(
+                    prepared.subject, prepared.clean, level.design,
+                    divisor=prepared.divisor(self.board), startup=level.startup,
+                    clock_hz=self.board.clock_hz, on=self.board.name)))
+        return found
+
+    def _content(self, method, what, compare):
+        """The arrow of one comparison of `levels.contents`."""
+        arrow = Arrow("routed", "bitstream", method, what=what, on=self.board.name)
+
+        def run():
+            started = time.monotonic()
+            try:
+                found = compare()
+            except MissingTool:
+                raise
+            except ToolError as error:
+                found = {"compared": 1, "mismatches": 1, "first": None}
+                arrow.why = str(error)
+            first = found.pop("first")
+            arrow.compared, arrow.mismatches = found.pop("compared"), found.pop("mismatches")
+            arrow.first = first and {"layer": None, "element": None, "cycle": None, **first}
+            arrow.detail = found
+            arrow.seconds = round(time.monotonic() - started, 2)
+            return arrow
+
+        return attempt(arrow, run)
 
     def _compare(self, target):
         prepared, board, source = self.prepared, self.board, SOURCES[target]
         divisor, samples = prepared.divisor(board), len(prepared.subject.x)
-        models = self.level(source), self.level(target)
         samples = min(samples, prepared.config.verify.netlist_samples
                       or arrows.affordable(prepared.program, divisor=divisor))
+        models = [self.level(source)]
+        try:
+            models.append(self.level(target))
+        except MissingTool:
+            raise
+        except (ToolError, YosysError) as error:  # What cannot be taken apart is not the same.
+            count = samples * (prepared.program.outputs + 1)
+            return Arrow(source, target, "batch", on=board.name, compared=count, mismatches=count,
+                         why=str(error))
         self.report(f"{board.name}: {source} against {target}, "
                     f"{samples} samples over the UART pins")
-        return arrows.pins_arrow(prepared.subject, prepared.program, *models, board=board.name,
-                                 divisor=divisor, samples=samples)
+        arrow = arrows.pins_arrow(prepared.subject, prepared.program, *models, board=board.name,
+                                  divisor=divisor, samples=samples)
+        unverified = sorted({name for model in models for name in model.unverified})
+        if unverified:
+            arrow.detail["models"] = f"not silicon-verified: {', '.join(unverified)}"
+        return arrow
+
+
+def initial_arrows(prepared):
+    """Arrows on states before a reset, and on resets amid a frame."""
+    try:
+        return initial.initial_arrows(prepared.subject, prepared.clean)
+    except MissingTool as error:
+        return [Arrow("golden", "rtl", "initial state", ran=False, why=str(error),
+                      detail={"missing": True})]
 
 
 def netlist_design(netlist):

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import arrows
-from .chain import SOURCES, BoardChain, attempt
+from . import arrows, lock
+from .chain import SOURCES, BoardChain, attempt, initial_arrows
 from .errors import BadInput, Failure
 from .evidence import gather
 from .fpga import boards
@@ -173,7 +173,9 @@ def verify(prepared, *, netlists=True, chain=True, progress=None, place=None):
     report = progress or (lambda line: None)
     config = prepared.config
     chosen = [boards.get(name) for name in config.build.boards]
-    left_out = set() if chain else {"routed", "bitstream", *(() if place else ("routing",))}
+    left_out = set() if chain else {"routed", "bitstream", "contents"}
+    if not chain and not place:
+        left_out.add("routing")
     wanted = [name for name in BoardChain.TASKS if netlists and name not in left_out]
 
     # Boards in two worker threads, whose tools are processes; the rest here, meanwhile.
@@ -182,12 +184,16 @@ def verify(prepared, *, netlists=True, chain=True, progress=None, place=None):
         tasks = {(name, each): each.submit(pool, name) for name in wanted for each in chains}
         try:
             found, run = _software(prepared, chosen, report)
-            found += [
-                tasks[name, each].result() if (name, each) in tasks else
-                Arrow(source, name, "batch", on=each.board.name, ran=False,
-                      why="left out as asked")
-                for name, source in SOURCES.items() for each in chains
-            ]
+            if chain and netlists:
+                report("resets and states before them")
+                found += initial_arrows(prepared)
+            for name in (*SOURCES, "contents"):
+                for each in chains:
+                    if (name, each) in tasks:
+                        found += tasks[name, each].result()
+                    elif name in SOURCES:
+                        found.append(Arrow(SOURCES[name], name, "batch", on=each.board.name,
+                                           ran=False, why="left out as asked"))
             if place:  # What they made is wanted, compared or not.
                 for each in chains:
                     each.get("routing")
@@ -243,7 +249,7 @@ def _bitstream(prepared, board, folder, report, built):
         raise Failure(str(error)) from None
 
 
-def build(config, out, *, chain=True, fault=None, progress=None):
+def build(config, out, *, chain=True, locked=None, fault=None, progress=None):
     """The whole path; writes ``out/<name>/`` when everything has run.
 
     Parameters
@@ -252,6 +258,8 @@ def build(config, out, *, chain=True, fault=None, progress=None):
     out : path
     chain : bool
         Compare the routed designs and the bitstreams as well.
+    locked : dict, optional
+        Manifest of an earlier build (`lock.read`) that this one must equal.
     fault : str, optional
         See `inject`.
     progress : callable(line), optional
@@ -268,7 +276,11 @@ def build(config, out, *, chain=True, fault=None, progress=None):
     from .report import write_report
 
     report = progress or (lambda line: None)
+    if locked:
+        lock.check_tools(locked, tools())
     prepared = prepare(config, fault=fault, progress=progress)
+    if locked:
+        lock.check_network(locked, prepared.subject.network)
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -287,9 +299,13 @@ def build(config, out, *, chain=True, fault=None, progress=None):
         built = [built[name] for name in config.build.boards]
         if run is None:
             raise Failure(next(arrow.why for arrow in ledger.arrows if arrow.why))
+        record = lock.manifest(prepared, tools(), built)
+        if locked:
+            lock.check_result(locked, record)
         report("report")
         evidence = gather(prepared, ledger, run, built)
         write_json(work / "ledger.json", ledger.to_json())
+        write_json(work / "manifest.json", record)
         write_json(work / "evidence.json", evidence)
         write_report(evidence, work / "report.html")
         folder = out / config.name

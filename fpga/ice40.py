@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """iCE40: routed designs and bitstreams back to Verilog."""
 
+import collections
 import itertools
 import json
 import re
@@ -12,23 +13,100 @@ from ..hw.process import run_process
 from ..hw.yosys import run_yosys
 from .tools import ToolError, ToolMissing, run_tool
 
-__all__ = ["decompile", "icebox", "routed_verilog"]
+__all__ = ["decompile", "icebox", "logic_cells", "names", "routed_verilog"]
 
 CELLS = Path(__file__).parent / "cells"
 # What the device gives an input without a net; all others are 0.
 OPEN_INPUTS = {("ICESTORM_LC", "CEN"): "1", ("ICESTORM_RAM", "WCLKE"): "1",
                ("ICESTORM_RAM", "RCLKE"): "1"}
-# Passes that end in `out.v`: nets of one bit with hidden names, for the speed of simulators.
-PLAIN = ("read_verilog -lib +/ice40/cells_sim.v luts.v", "techmap -map pads.v", "deminout", "splitnets", "opt_clean -purge",
-         "setundef -zero -params", "rename -hide w:* c:*", "write_verilog -noattr out.v")
+# Passes that end in `out.v`: no pads, and no name but those of places.
+PLAIN = ("read_verilog -lib +/ice40/cells_sim.v luts.v", "techmap -map pads.v", "deminout",
+         "opt_clean -purge", "setundef -zero -params", "rename -hide w:n[0-9]*",
+         "write_verilog -noattr out.v")
+BEL = re.compile(r"X(\d+)/Y(\d+)/(?:lc(\d))?")
+PLACE = re.compile(r"/\* (LUT|FF|CARRY) +(\d+) +(\d+) +(\d+) \*/")
+NET = re.compile(r"\bn\d+\b")
+
+
+def logic_cells(text):
+    """Logic cells that a netlist takes at least: what nextpnr packs into one, and what it cannot.
+
+    A LUT and the register that it alone feeds share one, as do a carry and the LUT with its inputs.
+
+    Parameters
+    ----------
+    text : str
+        Netlist of Yosys, as JSON.
+
+    Returns
+    -------
+    int
+    """
+    cells = json.loads(text)["modules"]["top"]["cells"].values()
+    readers = collections.Counter(
+        bit for cell in cells for port, bits in cell["connections"].items()
+        if cell["port_directions"][port] == "input" for bit in bits)
+    kinds = collections.defaultdict(list)
+    for cell in cells:
+        kind = "SB_DFF" if cell["type"].startswith("SB_DFF") else cell["type"]
+        kinds[kind].append(cell["connections"])
+    feeding = {bit for wires in kinds["SB_LUT4"] for bit in wires["O"] if readers[bit] == 1}
+    inputs = {tuple(tuple(wires.get(port, ())) for port in ("I1", "I2", "I3"))
+              for wires in kinds["SB_LUT4"]}
+    carries = [wires for wires in kinds["SB_CARRY"]
+               if tuple(tuple(wires.get(port, ())) for port in ("I0", "I1", "CI")) not in inputs]
+    registers = [wires for wires in kinds["SB_DFF"] if not feeding.intersection(wires["D"])]
+    return len(kinds["SB_LUT4"]) + len(registers) + len(carries)
+
+
+def names(text):
+    """Nets of a routed design by their places, as Verilog of :func:`routed_verilog` has them.
+
+    Parameters
+    ----------
+    text : str
+        Routed design, as nextpnr's JSON.
+
+    Returns
+    -------
+    dict of str to str
+        ``lc_x_y_z`` (output of a logic cell), ``carry_x_y_z``, ``ram_x_y_k`` → name of the net.
+    """
+    module = json.loads(text)["modules"]["top"]
+    known = {bit: name if len(net["bits"]) == 1 else f"{name}[{k}]"
+             for name, net in module["netnames"].items() for k, bit in enumerate(net["bits"])}
+    return {place: known[bit] for bit, place in places(module["cells"]).items() if bit in known}
+
+
+def places(cells):
+    """Names of nets, by their bits, after the places of the cells that drive them."""
+    found = {}
+    for cell in cells.values():
+        wires, at = cell["connections"], BEL.match(cell["attributes"].get("NEXTPNR_BEL", ""))
+        if cell["type"] == "ICESTORM_LC":
+            for port, kind in ("O", "lc"), ("COUT", "carry"):
+                if wires[port]:
+                    found[wires[port][0]] = "_".join([kind, *at.groups()])
+        elif cell["type"] == "ICESTORM_RAM":
+            for port, bits in wires.items():
+                if port.startswith("RDATA_") and bits:
+                    found[bits[0]] = f"ram_{at[1]}_{at[2]}_{port[6:]}"
+    return found
 
 
 def tied(design):
-    """A routed design as nextpnr's JSON has it, its open inputs tied and its RAM ports gathered."""
+    """A routed design as nextpnr's JSON has it, ready for Yosys.
+
+    Open inputs are tied, RAM ports gathered, nets and cells named after places, routes dropped.
+    """
     module = design["modules"]["top"]
+    module["netnames"] = {
+        name: {"hide_name": 0, "bits": [bit], "attributes": {}}
+        for bit, name in places(module["cells"]).items()}
     cells = module["cells"]
     fresh = itertools.count(1 + max(
-        bit for net in module["netnames"].values() for bit in net["bits"] if isinstance(bit, int)))
+        bit for cell in cells.values() for bits in cell["connections"].values()
+        for bit in bits if isinstance(bit, int)))
     for name, cell in cells.items():
         wires, directions = cell["connections"], cell["port_directions"]
         for port, bits in wires.items():
@@ -42,9 +120,8 @@ def tied(design):
             wires.pop("GLOBAL_BUFFER_OUTPUT", None)  # never connected: see SB_GB
         if cell["type"] == "ICESTORM_RAM":
             gather(cell, fresh)
-    for net in module["netnames"].values():
-        net["attributes"] = {}  # routes
     settle(cells)
+    module["cells"] = {f"${k}": cell for k, cell in enumerate(cells.values())}  # hidden
     return design
 
 
@@ -142,12 +219,27 @@ def decompile(bitstream, constraints, device=None):
         (work / "top.pcf").write_text("".join(
             f"{line}\n" for line in constraints.splitlines() if line.startswith("set_io")))
         run_tool(["yowasp-iceunpack", "top.bin", "top.asc"], cwd=work, timeout=300)
-        result = run_process([icebox(), "-s", "-S", "-n", "top", "-p", "top.pcf", "top.asc"],
+        result = run_process([icebox(), "-S", "-n", "top", "-p", "top.pcf", "top.asc"],
                              cwd=work, timeout=600)
         if result.returncode:
             lines = result.stdout.strip().splitlines() or [f"status {result.returncode}"]
             raise ToolError(f"icebox_vlog failed: {lines[-1]}", result.stdout)
-    return _plain(result.stdout, "read_verilog in.json", "proc", "tribuf", "opt_expr")
+    return _plain(placed(result.stdout), "read_verilog in.json", "proc", "tribuf", "opt_expr")
+
+
+def placed(verilog):
+    """Verilog of icebox_vlog with the outputs of cells named after their places."""
+    kinds = {"LUT": "lut", "FF": "lc", "CARRY": "carry"}
+    known = {}
+    for line in verilog.splitlines():
+        found = PLACE.search(line)
+        target = re.search(r"assign (n\d+) +=|(n\d+) <=", line)
+        if found and target:  # what a pin shows bears its name
+            known[target[1] or target[2]] = "_".join([kinds[found[1]], *found.groups()[1:]])
+    for ram in re.finditer(r"\bram40_(\d+)_(\d+) \(.*?\.RDATA\(\{([^}]*)\}\)", verilog, re.S):
+        for k, net in enumerate(reversed(ram[3].split(","))):
+            known[net.strip()] = f"ram_{ram[1]}_{ram[2]}_{k}"
+    return NET.sub(lambda net: known.get(net[0], net[0]), verilog)
 
 
 def _plain(text, *passes):

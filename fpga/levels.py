@@ -9,7 +9,7 @@ from pathlib import Path
 from ..hw.cache import cached, digest
 from .synthesis import wrapper
 
-__all__ = ["decompiled", "routed"]
+__all__ = ["contents", "decompiled", "names", "routed"]
 
 MODULES = {"ecp5": "trellis", "gowin": "gowin", "ice40": "ice40"}
 
@@ -65,12 +65,55 @@ def decompiled(synthesis, routing, *, cache=None):
     constraints = synthesis.plan.constraints
     return _level(synthesis, family, "bitstream",
                   {"bitstream": digest(data), "constraints": digest(constraints)},
-                  lambda: family.decompile(data, constraints, board.platform.device), cache)
+                  lambda: family.decompile(data, constraints, board.device), cache)
+
+
+def names(synthesis, routing):
+    """Nets by their names in the Verilog of :func:`routed` and :func:`decompiled`.
+
+    Returns
+    -------
+    dict of str to str
+        Name there, after the place of the cell that drives it → name in the routed design. Empty
+        for families whose nets are not named after places.
+    """
+    family = _family(synthesis.board)
+    return family.names(routing.design.read_text()) if hasattr(family, "names") else {}
+
+
+def contents(synthesis, routing, run):
+    """Comparisons of the bitstream itself with the routed design, where a family has them.
+
+    Parameters
+    ----------
+    run : callable(method, what, compare)
+        Called for each; ``compare()`` gives a dictionary with ``compared``, ``mismatches``,
+        ``first`` and counts.
+
+    Returns
+    -------
+    list
+        What ``run`` gave.
+    """
+    family, device = _family(synthesis.board), synthesis.board.device
+    if not hasattr(family, "compare_configuration"):
+        return []
+    data = routing.bitstream.read_bytes()
+    return [
+        run("configuration", "every bit of the configuration memory, read in two ways",
+            lambda: family.compare_configuration(
+                routing.bitstream.with_name("top.config").read_text(), data,
+                again=family.unpacked(data))),
+        run("cells", "LUTs, flip-flops, block RAM, and what drives each input",
+            lambda: family.compare_cells(routing.design.read_text(), data, device)),
+    ]
 
 
 def _level(synthesis, family, name, inputs, make, cache):
     """The netlist of a design that ``make`` writes as Verilog."""
-    code = [Path(str(family.__file__)), *sorted((Path(__file__).parent / "cells").iterdir())]
+    here = Path(__file__).parent
+    code = [*sorted(here.glob(f"{Path(str(family.__file__)).stem}*.py")),
+            *sorted((here / "cells").iterdir())]
 
     def produce(folder):
         (folder / "top.v").write_text(make())

@@ -3,10 +3,12 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 from ..hw.cache import cached, digest
-from .tools import run_tool, tool_version
+from .synthesis import ResourceError
+from .tools import ToolError, console_script, run_tool, tool_version
 
 __all__ = ["Routing", "Timing", "TimingError", "route", "timing", "worst_path"]
 
@@ -131,10 +133,10 @@ def route(synthesis, *, seed=1, timing_driven=True, timeout=3600, cache=None, pr
     board, plan = synthesis.board, synthesis.plan
     family = board.family
     commands = (
-        (f"yowasp-{plan.route[0]}", *plan.route[1:], "--seed", str(seed),
+        (console_script(plan.route[0]), *plan.route[1:], "--seed", str(seed),
          *([] if timing_driven else ["--no-tmdriv"]), "--report", "report.json",
          "--write", "routed.json", "--timing-allow-fail"),
-        (f"yowasp-{plan.pack[0]}", *plan.pack[1:]),
+        (console_script(plan.pack[0]), *plan.pack[1:]),
     )
 
     def produce(folder):
@@ -143,7 +145,14 @@ def route(synthesis, *, seed=1, timing_driven=True, timeout=3600, cache=None, pr
         for verb, command in zip(("place and route", "bitstream"), commands, strict=True):
             if progress:
                 progress(f"{board.name}: {verb}, seed {seed}")
-            run_tool(command, cwd=folder, timeout=timeout)
+            try:
+                run_tool(command, cwd=folder, timeout=timeout)
+            except ToolError as error:
+                if re.search("no B[Ee][Ll]s? remaining|Unable to find a placement", error.log):
+                    raise ResourceError(f"The design does not fit {board.title} once it is packed: "
+                                        f"{error}. Use a smaller array or network, or a larger "
+                                        "board.") from None
+                raise
         kept = (f"top{family.bitstream}", "routed.json", "top.config", "report.json", "top.tim")
         for path in folder.iterdir():
             if path.name not in kept:

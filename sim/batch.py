@@ -200,13 +200,19 @@ class BatchSimulator:
     Parameters
     ----------
     design : Design or wiring.Component
+    short : bool
+        For short runs, see :func:`.verilator.build_library`.
     """
 
-    def __init__(self, design):
-        self.design = as_design(design)
+    def __init__(self, design, *, short=False):
+        self.design, self.short = as_design(design), short
+        self._libraries = {}
 
     def library(self, *, trace=False):
-        return load(build_library(self.design, trace=trace))
+        if trace not in self._libraries:
+            self._libraries[trace] = load(
+                build_library(self.design, trace=trace, short=self.short))
+        return self._libraries[trace]
 
     def run(self, inputs, *, outputs, i="i", o="o", stall_i=0.0, stall_o=0.0, seed=0,
             max_cycles=None, reset_at=None, extra=0, record=(), constants=None, vcd=None):

@@ -136,7 +136,7 @@ def aiger(read, top, folder):
     return Path(folder, f"{top}.aig")
 
 
-def reach(path, *, timeout, bound=None):
+def reach(path, *, timeout, bound=None, grace=60):
     """Whether an output of an AIGER file can ever be 1, by ABC's property-directed reachability.
 
     Parameters
@@ -146,6 +146,8 @@ def reach(path, *, timeout, bound=None):
         Seconds.
     bound : int, optional
         Cycles from power-on after which nothing new can happen: looking at so many is enough.
+    grace : float
+        Further seconds for what comes before the search, without a bound.
 
     Returns
     -------
@@ -157,7 +159,7 @@ def reach(path, *, timeout, bound=None):
     if abc is None or not abc.is_file():
         raise YosysError("ABC was not found: install the Python package pyosys")
     if bound is None:
-        limit = timeout + 60
+        limit = timeout + grace
         check = f"scorr; write_aiger reduced.aig; pdr -T {max(1, int(timeout))}"
     else:  # unrolled, and swept for gates that are the same
         limit = timeout

@@ -265,11 +265,18 @@ def methods(unit):
             "induction", "cocotb", "amaranth", "mutation"]
 
 
-#: What `verify` can do.
-METHODS = ("vectors", "proofs", "contract", "simulators", "mutation")
+def _initial(unit, design):
+    """:func:`.initial.run_initial`, which imports this module."""
+    from .initial import run_initial
+
+    return run_initial(unit, design)
 
 
-def verify(unit, *, kinds=METHODS[:-1], timeout=120, progress=None):
+#: What `verify` can do; the first four it does unless told.
+METHODS = ("vectors", "proofs", "contract", "simulators", "mutation", "initial")
+
+
+def verify(unit, *, kinds=METHODS[:4], timeout=120, progress=None):
     """Arrows of a unit.
 
     Parameters
@@ -289,6 +296,7 @@ def verify(unit, *, kinds=METHODS[:-1], timeout=120, progress=None):
         "contract": lambda: run_contract(unit, design, timeout=timeout),
         "simulators": lambda: run_simulators(unit, design),
         "mutation": lambda: [run_mutation(unit, design)],
+        "initial": lambda: _initial(unit, design),
     }
     arrows = []
     for kind in kinds:

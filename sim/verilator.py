@@ -173,7 +173,7 @@ def compile_design(files, extra, *, folder, flags, timeout):
     base = [*compile_flags(), "-include", runtime("base") / "runtime.h", "-I", folder / "cpp",
             "-I", HERE, *flags]
     (folder / "extra.cpp").write_text(extra)
-    if sum(file.stat().st_size for file in files) < UNITY_BYTES:
+    if "-O0" in flags or sum(file.stat().st_size for file in files) < UNITY_BYTES:
         lines = [f'#include "{file.name}"\n' for file in files]
         (folder / "extra.cpp").write_text("".join(lines) + extra)
         files = []
@@ -208,7 +208,7 @@ def describe(design):
             "ports": [(port.name, port.width, port.direction) for port in design.ports]}
 
 
-def build_library(design, *, trace=False, timeout=1800):
+def build_library(design, *, trace=False, short=False, timeout=1800):
     """Shared library of a design with the loops of ``batch_main.cpp``.
 
     Parameters
@@ -216,6 +216,8 @@ def build_library(design, *, trace=False, timeout=1800):
     design : Design
     trace : bool
         Able to write VCD; slower.
+    short : bool
+        For short runs: compiled in half the time, a few times slower. So are those for VCD.
     timeout : float
         Seconds for each tool.
 
@@ -237,6 +239,7 @@ def build_library(design, *, trace=False, timeout=1800):
         header = (work / "cpp" / "Vtop.h").read_text()
         (work / "cpp" / "ports.inc").write_text(check_ports(design, header))
         flags = ["-UVM_TRACE", "-DVM_TRACE=1", "-DVM_TRACE_VCD=1"] if trace else []
+        flags += ["-O0"] if trace or short else []
         objects = compile_design(files, glue, folder=work, flags=flags, timeout=timeout)
         for kind in ["base", "batch", *(["trace"] if trace else [])]:
             objects += sorted(runtime(kind).glob("*.o"))
@@ -245,7 +248,7 @@ def build_library(design, *, trace=False, timeout=1800):
         run([find_compiler()[0], "-shared", "-pthread", *own, "-o", folder / "design.so", *objects],
             cwd=work, timeout=timeout)
 
-    parts = {"kind": "library", "trace": trace, "glue": [glue, model], "flags": compile_flags()[1:],
+    parts = {"kind": "library", "trace": trace, "short": short, "glue": [glue, model], "flags": compile_flags()[1:],
              **describe(design)}
     batch = [(HERE / "batch_main.cpp").read_text()]
     return built({**parts, "batch": batch}, build) / "design.so"

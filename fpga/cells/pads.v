@@ -13,6 +13,8 @@ module SB_IO (inout PACKAGE_PIN, input LATCH_INPUT_VALUE, CLOCK_ENABLE, INPUT_CL
 	generate
 		if (PIN_TYPE == 6'b000001)
 			assign D_IN_0 = PACKAGE_PIN;
+		else if (PIN_TYPE == 6'b011001)
+			assign PACKAGE_PIN = D_OUT_0;
 		else if (PIN_TYPE == 6'b101001 && _TECHMAP_CONSTMSK_OUTPUT_ENABLE_ == 1
 		         && _TECHMAP_CONSTVAL_OUTPUT_ENABLE_ == 1)
 			assign PACKAGE_PIN = D_OUT_0;

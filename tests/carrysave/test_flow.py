@@ -14,7 +14,7 @@ from carrysave.fpga.tools import ToolError
 @pytest.mark.parametrize("error, kind, message", [
     (TimingError("The design misses the clock\n  a → b 90 ns", []), Failure, "a → b 90 ns"),
     (ToolError("yowasp-icepack failed: no"), Failure, "yowasp-icepack failed"),
-    (ResourceError("9999 4-input LUTs, the board has 5280"), BadInput, "board icebreaker: 9999"),
+    (ResourceError("9999 of 5280 LUTs"), BadInput, "board icebreaker: 9999"),
 ])
 def test_a_board_that_fails(bees, tmp_path, monkeypatch, error, kind, message):
     def fail(*_, **__):

@@ -21,8 +21,8 @@ def test_names_and_aliases(name, found):
 def test_unknown_board(name, hint):
     with pytest.raises(ValueError) as error:
         boards.get(name)
-    assert str(error.value) == ("Board must be one of icebreaker, ulx3s, ulx3s-25f, ulx3s-85f, "
-                                f"not {name!r}{hint}")
+    known = sorted(key for board in boards.BOARDS for key in (board.name, *board.aliases))
+    assert str(error.value) == f"Board must be one of {', '.join(known)}, not {name!r}{hint}"
 
 
 def test_every_name_is_unique():

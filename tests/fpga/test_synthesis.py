@@ -76,9 +76,9 @@ def test_too_small_a_board_is_refused_with_both_numbers():
     with pytest.raises(ResourceError) as error:
         synthesise(Echo(), board)
     assert str(error.value) == (
-        f"The design does not fit ULX3S (ECP5 25F): it needs {needed['lut4']} 4-input LUTs, the "
-        f"board has 10; {needed['bram']} block RAMs, the board has 1. Use a smaller array or "
-        "network, or a larger board.")
+        f"The design does not fit ULX3S (ECP5 25F): it needs {needed['lut4']} of 10 LUTs; "
+        f"{needed['ff']} of 24,288 flip-flops; {needed['bram']} of 1 block RAMs; 0 of 28 DSP "
+        "blocks. Use a smaller array or network, or a larger board.")
 
 
 @pytest.mark.parametrize("family, cell, init, pins, output", [

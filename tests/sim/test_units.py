@@ -12,6 +12,8 @@ from carrysave.sim.reference import mixpe as reference_mixpe
 from carrysave.sim.units import METHODS, verify
 from carrysave.sim.verilog import from_component
 
+INITIAL = ("initial state", "x propagation", "reset")  # of test_initial.py
+
 
 def unit():
     return MixPE(6, lanes=2, activation=Int(5), registers=2)
@@ -22,9 +24,9 @@ def test_every_method_agrees(compared):
     assert {arrow.status for arrow in arrows} == {"exact"}
     assert [arrow.method for arrow in arrows] == [
         "exhaustive", "random", "sat", "induction", "induction", "induction", "batch", "cocotb",
-        "amaranth", "mutation"]
+        "amaranth", "mutation", *INITIAL]
     methods = dict.fromkeys(arrow.method for arrow in arrows)
-    assert set(units.methods(unit())) == set(methods) - {"batch"}
+    assert set(units.methods(unit())) == set(methods) - {"batch", *INITIAL}
     by = {arrow.method: arrow for arrow in arrows}
     assert by["exhaustive"].compared == 32 * 16 and by["mutation"].compared == 200
     assert by["random"].detail["terms"] >= 1_000_000
