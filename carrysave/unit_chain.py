@@ -107,7 +107,7 @@ def run_netlist(unit, rtl, netlist, *, on):
     arrow = Arrow("rtl", "netlist", "batch", on=on,
                   what=f"{', '.join(stimulus.what for stimulus, run in runs if not run)}, and "
                        f"{len(runs)} runs in all with stalls and resets")
-    golden, cells = BatchSimulator(rtl), BatchSimulator(netlist)
+    golden, cells = BatchSimulator(rtl), BatchSimulator(netlist, short=True)
     for stimulus, run in runs:
         count = results_of(stimulus)
         good = golden.run(stimulus.inputs, outputs=count, extra=units.EXTRA, **run)
@@ -247,7 +247,8 @@ def pin_arrows(unit, designs):
     -------
     list of Arrow
     """
-    simulators = {model: BatchSimulator(pins.as_pins(design)) for model, design in designs.items()}
+    simulators = {model: BatchSimulator(pins.as_pins(design), short=True)
+                  for model, design in designs.items()}
     drawn = pins.random_levels(RANDOM_CYCLES)
     seen, arrows = {}, []
     for model, simulator in simulators.items():

@@ -248,8 +248,8 @@ def build_library(design, *, trace=False, short=False, timeout=1800):
         run([find_compiler()[0], "-shared", "-pthread", *own, "-o", folder / "design.so", *objects],
             cwd=work, timeout=timeout)
 
-    parts = {"kind": "library", "trace": trace, "short": short, "glue": [glue, model], "flags": compile_flags()[1:],
-             **describe(design)}
+    parts = {"kind": "library", "trace": trace, "short": short, "glue": [glue, model],
+             "flags": compile_flags()[1:], **describe(design)}
     batch = [(HERE / "batch_main.cpp").read_text()]
     return built({**parts, "batch": batch}, build) / "design.so"
 
