@@ -17,7 +17,7 @@ from . import arrows
 from .chain import BoardChain
 from .fpga import boards, levels
 from .sim.batch import SimulationError, UartSession
-from .sim.difference import BIT, Waveform, ever_different, first_difference
+from .sim.difference import BIT, Waveform, common, ever_different, first_difference
 
 __all__ = ["Place", "locate"]
 
@@ -170,6 +170,7 @@ def _on_board(place, chain, arrow):
 
         waves = trace(wrong)
         pairs, drivers = nets(chain, arrow.target, waves[0])
+        pairs = common(*waves, pairs)
         if arrow.target == "netlist" and True in right:
             # What differs where the answer is right does not matter: words beyond a memory's end.
             for label in ever_different(*trace(right.index(True)), pairs, shift=shift):
@@ -211,8 +212,8 @@ def _answered(source, target, requests, lengths, divisor):
 def _trace(level, request, length, divisor, path):
     """Waveform of a level that answers one request, as far as it does."""
     with UartSession(level.design, divisor=divisor, vcd=(path, 0, 1 << 60)) as session:
-        session.idle(level.startup + arrows.IDLE)
         with contextlib.suppress(SimulationError):  # What it did until then is looked at.
+            session.idle(level.startup + arrows.IDLE)
             session.exchange(request, expect=length,
                              max_cycles=3 * 10 * (len(request) + length) * divisor)
     return Waveform(path)

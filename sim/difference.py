@@ -5,7 +5,7 @@ import dataclasses
 import re
 from itertools import groupby
 
-__all__ = ["Difference", "Waveform", "ever_different", "first_difference"]
+__all__ = ["Difference", "Waveform", "common", "ever_different", "first_difference"]
 
 BIT = re.compile(r"(.*)\[(\d+)\]")
 
@@ -121,7 +121,7 @@ def first_difference(source, target, pairs, *, shift=0):
     ValueError
         If nothing can be compared.
     """
-    count = len(_common(source, target, pairs))
+    count = len(common(source, target, pairs))
     for cycle, values, differing in _walk(source, target, pairs, shift):
         if differing and cycle >= 0:
             return Difference(cycle, {label: tuple(values[label]) for label in sorted(differing)},
@@ -137,7 +137,7 @@ def ever_different(source, target, pairs, *, shift=0):
     return found
 
 
-def _common(source, target, pairs):
+def common(source, target, pairs):
     """The pairs that both waveforms have."""
     ours, theirs = source.bits(), target.bits()
     found = {label: pair for label, pair in pairs.items()
@@ -149,7 +149,7 @@ def _common(source, target, pairs):
 
 def _walk(source, target, pairs, shift):
     """Yield cycle, values of both sides by label, and the labels that differ."""
-    pairs = _common(source, target, pairs)
+    pairs = common(source, target, pairs)
     watching = ({}, {})
     for side, wave in enumerate((source, target)):
         bits = wave.bits()
