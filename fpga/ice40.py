@@ -83,6 +83,8 @@ def places(cells):
     found = {}
     for cell in cells.values():
         wires, at = cell["connections"], BEL.match(cell["attributes"].get("NEXTPNR_BEL", ""))
+        if at is None:
+            continue
         if cell["type"] == "ICESTORM_LC":
             for port, kind in ("O", "lc"), ("COUT", "carry"):
                 if wires[port]:

@@ -281,7 +281,7 @@ def tables(cell, sources):
         values = dict(zip(sources, bits, strict=True))
         inputs = [values.get(cell.inputs[pin], cell.inputs[pin]) for pin in "ABCD"]
         for used in ("ABCD", "AB") if cell.kind == "CARRY" else ("ABCD",):
-            at = sum(inputs[k] << k for k in range(len(used)))
+            at = sum(int(inputs[k] or 0) << k for k in range(len(used)))
             rows.append(cell.parameters["INIT"] >> at & 1)
     return rows
 

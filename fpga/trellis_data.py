@@ -145,7 +145,7 @@ def device(name):
     folder, found = database() / "ECP5" / name, listed[name]
     tiles, covered = {}, np.zeros((found["frames"], found["bits_per_frame"]), np.uint8)
     for tile, entry in json.loads((folder / "tilegrid.json").read_text()).items():
-        y, x = map(int, PLACE.search(tile).groups())
+        y, x = map(int, PLACE.findall(tile)[0])
         frames = slice(entry["start_frame"], entry["start_frame"] + entry["cols"])
         bits = slice(entry["start_bit"], entry["start_bit"] + entry["rows"])
         covered[frames, bits] += 1
@@ -159,7 +159,7 @@ def device(name):
 def _bits(fields):
     """Bits of a line of the data base; ``-`` stands for none."""
     return tuple((int(frame), int(bit), not inverted) for inverted, frame, bit in
-                 (BIT.fullmatch(field).groups() for field in fields if field != "-"))
+                 (BIT.findall(field)[0] for field in fields if field != "-"))
 
 
 @functools.cache
@@ -182,7 +182,7 @@ def tile_type(kind):
                 defaults[fields[1]] = fields[2]
         elif isinstance(options, list):
             options.append(_bits(fields))
-        else:
+        elif options is not None:
             options[fields[0]] = _bits(fields[1:])
     found = {}
     for name, value in defaults.items():
@@ -222,6 +222,8 @@ def parse_config(text):
                 tiles.append((tuple(names), target))
             case [".bram_init", bram]:
                 target = brams[int(bram)] = []
+            case _ if target is None:
+                raise BitstreamError(f"line {number} of the configuration: {line.strip()!r}")
             case ["arc:" | "enum:" as kind, key, value] if tiles and target is tiles[-1][1]:
                 target.append((kind[:-1], key, value))
             case ["word:", key, value] if tiles and target is tiles[-1][1]:

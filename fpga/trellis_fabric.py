@@ -67,7 +67,7 @@ class Fabric:
 
     def __init__(self, memory):
         self.memory, self.chip = memory, memory.device
-        size = re.search(r"-(\d+)F", self.chip.name)[1]
+        size = re.findall(r"-(\d+)F", self.chip.name)[0]
         self.size = "25" if size == "12" else size  # the same die
         self.places, self.kinds = collections.defaultdict(list), collections.defaultdict(list)
         for tile in self.chip.tiles.values():

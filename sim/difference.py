@@ -4,6 +4,7 @@
 import dataclasses
 import re
 from itertools import groupby
+from operator import itemgetter
 
 __all__ = ["Difference", "Waveform", "common", "ever_different", "first_difference"]
 
@@ -158,7 +159,7 @@ def _walk(source, target, pairs, shift):
             watching[side].setdefault(identifier, []).append((label, place))
     values = {label: [0, 0] for label in pairs}
     differing = set()
-    for cycle, parts in groupby(_merged(source, target, shift), key=lambda entry: entry[0]):
+    for cycle, parts in groupby(_merged(source, target, shift), key=itemgetter(0)):
         for _, side, changed in parts:
             for identifier, value in changed.items():
                 for label, place in watching[side].get(identifier, ()):

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -66,7 +67,7 @@ def board(tiny):
 
 def find(tiny, arrow):
     """The place of an arrow, and its picture and waveform."""
-    place = locate(tiny, Ledger("bees", {}, [arrow]), None)
+    place: Any = locate(tiny, Ledger("bees", {}, [arrow]), None)
     ElementTree.fromstring(locate_view.picture(place))
     assert "$enddefinitions" in place.vcd()
     assert place.cycle >= 0 and place.compared > 100
@@ -202,7 +203,7 @@ def test_a_weight_in_the_rtl(prepared):
     program = inject(prepared.program, "weight:3")
     run = arrows.run_engine(Engine(program), prepared.subject.x)
     arrow = arrows.engine_arrow(prepared.subject, program, run)
-    place = locate(prepared, Ledger("bees", {}, [arrow]), run)
+    place: Any = locate(prepared, Ledger("bees", {}, [arrow]), run)
     config = prepared.program.config
     assert place.pe == f"row {place.sample % config.rows}, column {place.element % config.columns}"
     at = place.cycle - place.first

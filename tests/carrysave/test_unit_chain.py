@@ -49,7 +49,7 @@ def test_bit_of_a_lut(compared):
     unit = KHotMultiply((3, -5))
     rtl, netlist = netlist_of(unit, "ice40")
     # Its entry 0, as inputs that it does not need are 0.
-    table = re.search("16'h(....)", netlist.sources["netlist.v"])[1]
+    table = re.findall("16'h(....)", netlist.sources["netlist.v"])[0]
     wrong = changed(netlist, f"16'h{table}", f"16'h{int(table, 16) ^ 1:04x}")
     arrow = unit_chain.run_netlist(unit, rtl, wrong, on="ice40")
     assert arrow.status == "differs" and arrow.first["expected"] != arrow.first["found"]

@@ -2,6 +2,7 @@
 import dataclasses
 import random
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_every_level_equals_the_rtl(synthesis, routing, netlist_answer, compared
 
 def test_a_lut_bit_of_the_netlist(synthesis, netlist_answer):
     netlist = synthesis.netlist
-    found = re.search(r"GOWIN_LUT4 #\(\s*\.INIT\(16'h(\w+)\)", netlist.verilog)
+    found: Any = re.search(r"GOWIN_LUT4 #\(\s*\.INIT\(16'h(\w+)\)", netlist.verilog)
     changed = f"{int(found[1], 16) ^ 0x8000:04x}"
     text = netlist.verilog[:found.start(1)] + changed + netlist.verilog[found.end(1):]
     assert not same(netlist_answer, answer(dataclasses.replace(netlist, verilog=text)))
@@ -173,7 +174,8 @@ def changed(tmp_path, frame, bitmap, places, synthesis):
     lines = [list(map(int, line)) for line in bitmap]
     for y, x in places:
         lines[y][x] ^= 1
-    bslib.write_bitstream(tmp_path / "top.fs", lines, *frame, False, {})
+    write: Any = bslib.write_bitstream
+    write(tmp_path / "top.fs", lines, *frame, False, {})
     return gowin.decompile((tmp_path / "top.fs").read_bytes(), synthesis.plan.constraints,
                            synthesis.board.device)
 

@@ -2,6 +2,7 @@
 import dataclasses
 import random
 import re
+from typing import Any
 
 import pytest
 
@@ -91,9 +92,10 @@ def test_wires_have_the_same_names_at_both_levels(board_design):
 
 def tile_of(config, place, pattern):
     """The text of a slice's tile, and the first match of a pattern in it."""
-    x, y = re.fullmatch(r"X(\d+)/Y(\d+)/.*", place).groups()
-    text = re.search(rf"^\.tile R{y}C{x}:PLC2\n(?:.+\n)*", config, re.M)[0]
-    return text, re.search(pattern, text, re.M)
+    x, y = re.findall(r"X(\d+)/Y(\d+)/", place)[0]
+    text = re.findall(rf"^\.tile R{y}C{x}:PLC2\n(?:.+\n)*", config, re.M)[0]
+    match: Any = re.search(pattern, text, re.M)
+    return text, match
 
 
 def changed(config, text, match, replacement):
@@ -162,7 +164,7 @@ def test_changed_arc_is_located(board_design, pack):
 
 def test_changed_block_ram_word_is_located(board_design, pack):
     _, _, routed, config = board_design
-    match = re.search(r"^\.bram_init (\d+)\n([0-9a-f]{3}) ", config, re.M)
+    match: Any = re.search(r"^\.bram_init (\d+)\n([0-9a-f]{3}) ", config, re.M)
     number = int(match[1])
     word = f"{int(match[2], 16) ^ 1:03x}"
     bitstream = pack(config[:match.start(2)] + word + config[match.end(2):])
