@@ -176,5 +176,7 @@ def _merged(source, target, shift):
     waiting = [next(side, None) for side in sides]
     while any(waiting):
         side = min(entry[:2] for entry in waiting if entry)[1]
-        yield waiting[side]
+        entry = waiting[side]
+        assert entry is not None
+        yield entry
         waiting[side] = next(sides[side], None)
