@@ -101,24 +101,27 @@ COMPARED = ("exhaustive", "random", "batch", "cocotb", "amaranth", "initial stat
 PROOFS = ("sat", "induction", "proof")
 
 
-def _columns():
+def _columns(chain):
     """Which arrows each column of the table of many units adds up."""
     def of(methods, model=None):
         return lambda arrow: arrow["method"] in methods and (
             arrow["to"] == model if model else arrow["to"] not in CHAIN)
 
     return {
-        "compared": of(COMPARED), **{model: of(COMPARED, model) for model in CHAIN},
+        "rtl" if chain else "compared": of(COMPARED),
+        **{model.replace("eam", "."): of(COMPARED, model) for model in CHAIN},
         "proofs": lambda arrow: arrow["method"] in PROOFS, "mutants": of(("mutation",)),
     }
 
 
 def _many(found):
-    table = Table(title=f"Ledgers of {len(found)} units", title_justify="left", **LOOK)
-    columns = {name: test for name, test in _columns().items()
+    chain = any(arrow["to"] in CHAIN for ledger, _ in found for arrow in ledger["arrows"])
+    columns = {name: test for name, test in _columns(chain).items()
                if any(test(arrow) for ledger, _ in found for arrow in ledger["arrows"])}
+    look = LOOK | ({"padding": 0} if chain else {})
+    table = Table(title=f"Ledgers of {len(found)} units", title_justify="left", **look)
     table.add_column("unit", no_wrap=True)
-    for name in (*columns, "terms", "differ", "s"):
+    for name in (*columns, *(() if chain else ("terms",)), "differ", *(() if chain else ("s",))):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for ledger, known in found:
@@ -126,19 +129,29 @@ def _many(found):
         state = next(each for each in ("differs", "not run", "exact") if each in states)
         seconds = sum(arrow["seconds"] for arrow in ledger["arrows"])
         table.add_row(
-            ledger["subject"], *_counts(ledger["arrows"], columns),
-            "known" if known else f"{seconds:.1f}",
+            ledger["subject"], *_counts(ledger["arrows"], columns, chain),
+            *(() if chain else ("known" if known else f"{seconds:.1f}",)),
             f"[{STYLES[state]}]"
             f"{'not all proved' if state == 'not run' and not missing(ledger) else state}[/]")
     table.add_section()
     every = [arrow for ledger, _ in found for arrow in ledger["arrows"]]
-    table.add_row("all", *_counts(every, columns), "", "")
+    table.add_row("all", *_counts(every, columns, chain), *(("",) if chain else ("", "")))
     return table
 
 
-def _counts(arrows, columns):
+def _short(count):
+    """A count in five characters."""
+    for unit, letter in (10**9, "G"), (10**6, "M"), (10**3, "k"):
+        if count >= unit:
+            return f"{count / unit:.{0 if count >= 100 * unit else 1}f}{letter}"
+    return str(count)
+
+
+def _counts(arrows, columns, chain):
+    """Counts of a row; with the chain there are many columns, and they are short."""
     for test in columns.values():
         count = sum(arrow["compared"] for arrow in arrows if test(arrow))
-        yield f"{count:,}" if count else "–"
-    yield f"{sum(arrow['detail'].get('terms', 0) for arrow in arrows):,}"
+        yield "–" if not count else _short(count) if chain else f"{count:,}"
+    if not chain:
+        yield f"{sum(arrow['detail'].get('terms', 0) for arrow in arrows):,}"
     yield f"{sum(arrow['mismatches'] for arrow in arrows):,}"
