@@ -18,7 +18,7 @@ def load(tmp_path, text):
 def test_example_is_valid():
     config = load_config(Path(str(files("carrysave.examples") / "digits.toml")))
     assert (config.name, config.model.hidden, config.quantise.group) == ("digits", [32], 16)
-    assert config.build.boards == ["icebreaker", "ulx3s"]
+    assert config.build.boards == ["icebreaker", "ulx3s", "tang-nano-9k"]
 
 
 def test_defaults_and_paths(tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line as a user meets it: files, exit status, one-line errors."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_build_writes_everything(built, compared):
     for name in (
         "model.safetensors", "network/network.json", "network/network.safetensors", "rtl/engine.v",
         "rtl/accelerator_icebreaker.v", "icebreaker/bees.bin", "icebreaker/manifest.json",
-        "ledger.json", "evidence.json", "report.html",
+        "ledger.json", "evidence.json", "manifest.json", "report.html",
     ):
         assert (folder / name).stat().st_size > 100, name
     assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
@@ -41,10 +42,36 @@ def test_build_writes_everything(built, compared):
     ran = [a for a in ledger["arrows"] if a["status"] != "not run"]
     assert {a["status"] for a in ran} == {"exact"}
     assert all(a["compared"] > 0 and a["mismatches"] == 0 and a["first"] is None for a in ran)
-    assert ("rtl", "netlist", "batch") in arrows
+    for way in ("rtl", "netlist"), ("netlist", "routed"), ("routed", "bitstream"):
+        assert (*way, "batch") in arrows
     missing = [a for a in ledger["arrows"] if a["status"] == "not run"]
-    assert missing and all(a["why"] for a in missing)
+    assert all("install" in a["why"] for a in missing)  # IceStorm, where it is not there
     compared(sum(a["compared"] for a in ran))
+
+
+def test_build_is_repeated_from_its_manifest(built, bees):
+    folder, _ = built
+    first = (folder / "manifest.json").read_bytes()
+    carrysave("build", folder / "manifest.json", "--locked", "--no-chain", "--out", "again",
+              cwd=bees.parent, status=0)
+    again = json.loads((bees.parent / "again" / "bees" / "manifest.json").read_text())
+    assert again["boards"] == json.loads(first)["boards"]
+    assert again["network"] == json.loads(first)["network"]
+
+
+def test_build_with_another_tool_is_refused(built, bees):
+    folder, _ = built
+    path = folder / "manifest.json"
+    first = path.read_text()
+    manifest = json.loads(first)
+    manifest["tools"]["pyosys"] = "0.1"
+    path.write_text(json.dumps(manifest))
+    try:
+        result = carrysave("build", bees, "--locked", "--no-chain", cwd=bees.parent, status=2)
+    finally:
+        path.write_text(first)
+    version = importlib.metadata.version("pyosys")
+    assert f"pyosys is {version}, the manifest says 0.1" in result.stderr
 
 
 def test_build_meets_the_clock(built):
