@@ -20,7 +20,7 @@ svg { font: 12px system-ui, sans-serif; background: #fff; color: #1f2328 }
 .w-mark { stroke: #cf222e; fill: none; stroke-dasharray: 3 2 } .w-note { fill: #cf222e }
 .w-bus { stroke: #0550ae; fill: #0550ae11 }
 .name { fill: #1f2328; font: 12px ui-monospace, monospace }
-.title { font-weight: 600 } .w-value { font: 11px ui-monospace, monospace }
+.title { font-weight: 600 } .w-value { font: 11px ui-monospace, monospace; text-anchor: middle }
 """
 NAMES = 8  # pixels of a character of a name
 
