@@ -11,7 +11,7 @@ from amaranth.lib import data
 from .payload import layout_of, to_ints
 from .reference import reference
 
-__all__ = ["EXHAUSTIVE_BITS", "Stimulus", "exhaustive", "random", "restricted", "stimuli",
+__all__ = ["EXHAUSTIVE_BITS", "Stimulus", "draw", "exhaustive", "random", "restricted", "stimuli",
            "worst"]
 
 EXHAUSTIVE_BITS = 16
@@ -197,7 +197,8 @@ def exhaustive(unit, seed=0):
                     _payload(unit, {field.path: arrays[field.path] for field in found}))
 
 
-def _draw(unit, rng, count):
+def draw(unit, rng, count):
+    """Payloads of so many transfers, without ``clear`` and ``last``."""
     module = reference(unit)
     if hasattr(module, "stimulus"):
         inputs = module.stimulus(unit, rng, count)
@@ -214,7 +215,7 @@ def random(unit, terms=TERMS, seed=0, *, longest=None):
     """
     rng = np.random.default_rng([seed, 1])
     count = -(-terms // unit.lanes)
-    inputs = _draw(unit, rng, count)
+    inputs = draw(unit, rng, count)
     if is_grouped(unit):
         clear = (rng.random(count) < 0.02).astype(np.int64)
         last = np.zeros(count, np.int64)

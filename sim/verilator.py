@@ -192,12 +192,15 @@ def check_ports(design, header):
     lines = []
     pins = [(name, 1) for name in (design.clock, design.reset) if name is not None]
     for name, width in [*pins, *((port.name, port.width) for port in design.ports)]:
-        if found.get(mangle(name)) != width:
+        member = mangle(name)
+        if member not in found and f"__SYM__{member}" in found:  # a word of C++
+            member = f"__SYM__{member}"
+        if found.get(member) != width:
             there = ", ".join(f"{name.replace('___05F', '__')} ({bits})"
                               for name, bits in sorted(found.items()))
             raise VerilatorError(f"{design.top} must have a port {name} of {width} bits; "
                                  f"it has {there}")
-        lines.append(f'PORT("{name}", {mangle(name)}, {width})\n')
+        lines.append(f'PORT("{name}", {member}, {width})\n')
     return "".join(lines)
 
 

@@ -14,8 +14,8 @@ from ..pipeline import Pipeline
 from .operand import Ranges, SignedOperand, ranges, signed_operand
 
 __all__ = [
-    "PairDecoder", "Part", "check_pair", "pair_operands", "pair_parts", "pair_ranges",
-    "part_layout", "part_ranges", "parts_of", "words_of",
+    "PairDecoder", "Part", "check_pair", "pair_elements", "pair_operands", "pair_parts",
+    "pair_ranges", "part_layout", "part_ranges", "parts_of", "words_of",
 ]
 
 HALF = 4  # bits of the element that a pair of 8-bit formats is cut for
@@ -137,6 +137,16 @@ def part_layout(fmt):
     })
 
 
+def pair_elements(m, fmt, words):
+    """All elements of some words, left first, each in `part_layout`: a View."""
+    elements = Signal(data.ArrayLayout(part_layout(fmt), 2 * len(words)), name="elements")
+    found = [parts for word in words for parts in pair_parts(fmt, word)]
+    for element, (high, *low) in zip(elements, found, strict=True):
+        m.d.comb += [element.exponent.eq(high.exponent), element.integer.eq(high.integer)]
+        m.d.comb += [element.low.eq(part.integer) for part in low]
+    return elements
+
+
 def parts_of(fmt, element):
     """`Part` s of an element in `part_layout`."""
     if not in_halves(fmt):
@@ -199,13 +209,14 @@ class PairDecoder(wiring.Component):
         m = Module()
         pipe = Pipeline(m, self)
         # Stage 1: decode.
-        elements = Signal(self.o.p.shape(), name="elements")
-        take = pair_parts if self.parts else pair_operands
-        found = [element for word in self.i.p.words for element in take(self.fmt, word)]
-        for element, operand in zip(elements, found, strict=True):
-            if self.parts:
-                operand, *low = operand
-                m.d.comb += [element.low.eq(part.integer) for part in low]
-            m.d.comb += [element.exponent.eq(operand.exponent), element.integer.eq(operand.integer)]
+        if self.parts:
+            elements = pair_elements(m, self.fmt, self.i.p.words)
+        else:
+            elements = Signal(self.o.p.shape(), name="elements")
+            found = [operand for word in self.i.p.words
+                     for operand in pair_operands(self.fmt, word)]
+            for element, operand in zip(elements, found, strict=True):
+                m.d.comb += [element.exponent.eq(operand.exponent),
+                             element.integer.eq(operand.integer)]
         pipe.output(pipe.register(element=elements, when=self.registers >= 1))
         return m

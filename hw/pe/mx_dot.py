@@ -17,7 +17,7 @@ from .booth import booth_product
 from .mac import mac_ports
 from .rows import add_rows
 
-__all__ = ["MXDot", "special_products"]
+__all__ = ["MXDot", "product_of_scales", "scaled_block", "special_products"]
 
 # Most of an element: its codes can be listed, and a sum has some 2 ** 9 bits.
 BITS, EXPONENT_BITS = 16, 8
@@ -73,7 +73,7 @@ class MXDot(wiring.Component):
         self.sum_shape = block_sum_shape(a_format.element, b_format.element, a_format.size)
         # Every term is a multiple of 2 ** low, and less than 2 ** top. A sum that has grown by 25
         # bits takes no more of them, however many there are.
-        low, high = self.exponents
+        low, high = exponents_of(a_format, b_format)
         top = high + self.sum_shape.width
         for fmt in a_format, b_format:
             top += 1 + fmt.scale.mantissa_bits if isinstance(fmt.scale, Minifloat) else 0
@@ -92,13 +92,6 @@ class MXDot(wiring.Component):
         a, b = self.a_format, self.b_format
         return {"a": a.name, "b": b.name, "a_scale": a.scale.name, "b_scale": b.scale.name,
                 **({"tensor_scale": FP32.name} if self.two_level else {}), "o": FP32.name}
-
-    @property
-    def exponents(self):
-        """Least and greatest exponent of a block's sum, an integer, with its scales."""
-        lsb = self.a_format.element.lsb + self.b_format.element.lsb
-        bounds = [_exponents(fmt.scale) for fmt in (self.a_format, self.b_format)]
-        return tuple(sum(ends) + lsb for ends in zip(*bounds, strict=True))
 
     def elaborate(self, platform):
         m = Module()
@@ -124,7 +117,8 @@ class MXDot(wiring.Component):
             total=total, special=specials, scale=scale, **control, when=registers >= 2)
         control = dict(zip(control, values, strict=True))
         # Stage 3: times the scales, rounded.
-        term = wire(m, self._term(m, total, specials, scale), "term")
+        term = wire(m, scaled_block(m, total, scale, self.a_format, self.b_format,
+                                    specials=specials), "term")
         term, *values = pipe.register(term=term, **control, when=registers >= 3)
         control = dict(zip(control, values, strict=True))
         # Stage 4: accumulate.
@@ -147,20 +141,41 @@ class MXDot(wiring.Component):
         pipe.output(result)
         return m
 
-    def _term(self, m, total, specials, scale):
-        """FP32 code of a block's sum times its scales."""
-        exponent, significand, negative, scale_nan = scale
-        nan, plus, minus = specials
-        if significand is not None:
-            product = wire(m, booth_product(significand, total), "scaled")
-            total = wire(m, Mux(negative, -product, product), "signed")
-        code = to_minifloat(m, total, exponent + self.exponents[0], FP32, "ieee",
-                            exponents=self.exponents)
-        zero = Const(0, 1) if significand is None else ~significand.any()
-        nan = scale_nan | nan | (plus & minus) | ((plus | minus) & zero)
-        sign = Const(0, 1) if negative is None else negative
-        infinity = Cat(Const(FP32.inf_code, FP32.bits - 1), minus ^ sign)
-        return Mux(nan, FP32.nan_code, Mux(plus | minus, infinity, code))
+
+def scaled_block(m, total, scale, a_format, b_format, *, specials=(0, 0, 0)):
+    """FP32 code of a block's exact sum times its scales, rounded once.
+
+    Parameters
+    ----------
+    m : Module
+        Gets the intermediate values.
+    total : Value
+        In units of ``2 ** (a_format.element.lsb + b_format.element.lsb)``.
+    scale : list
+        From `product_of_scales`.
+    a_format, b_format : Block
+    specials : sequence of Value
+        From `special_products`.
+    """
+    exponent, significand, negative, scale_nan = scale
+    nan, plus, minus = (Value.cast(flag) for flag in specials)
+    if significand is not None:
+        product = wire(m, booth_product(significand, total), "scaled")
+        total = wire(m, Mux(negative, -product, product), "signed")
+    exponents = exponents_of(a_format, b_format)
+    code = to_minifloat(m, total, exponent + exponents[0], FP32, "ieee", exponents=exponents)
+    zero = Const(0, 1) if significand is None else ~significand.any()
+    nan = scale_nan | nan | (plus & minus) | ((plus | minus) & zero)
+    sign = Const(0, 1) if negative is None else negative
+    infinity = Cat(Const(FP32.inf_code, FP32.bits - 1), minus ^ sign)
+    return Mux(nan, FP32.nan_code, Mux(plus | minus, infinity, code))
+
+
+def exponents_of(a_format, b_format):
+    """Least and greatest exponent of a block's sum, an integer, with its scales."""
+    lsb = a_format.element.lsb + b_format.element.lsb
+    bounds = [_exponents(fmt.scale) for fmt in (a_format, b_format)]
+    return tuple(sum(ends) + lsb for ends in zip(*bounds, strict=True))
 
 
 def product_of_scales(m, a, b, a_format, b_format):

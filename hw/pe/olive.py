@@ -8,6 +8,7 @@ from ...quant.formats import AbFloat, Int, Pair
 from ..arithmetic import product_range, range_shape, sum_shape
 from ..decode.pair import (
     check_pair,
+    pair_elements,
     pair_parts,
     pair_ranges,
     part_layout,
@@ -104,6 +105,10 @@ class OliVe(wiring.Component):
     @property
     def formats(self):
         return {"a": self.a_format.name, "b": self.b_format.name}
+
+    def border(self, m, name, words):
+        """What decoders outside make of the words of a port."""
+        return pair_elements(m, self.a_format if name == "a" else self.b_format, words)
 
     def elaborate(self, platform):
         m = Module()

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 from amaranth.hdl import unsigned
 
-from ...hw.pe.minifloat_mac import product
+from ...hw.pe.minifloat_mac import element, product
 from ...quant.formats import Codebook, Exponent
 from ...quant.golden.casts import preshift
 from ...quant.golden.exact import dot
@@ -70,7 +70,8 @@ def cores(unit):
     limits = [len(fmt.codes()) for fmt in (a_format, b_format)]
     yield Core(
         "product", {"a": unsigned(a_format.bits), "b": unsigned(b_format.bits)},
-        lambda a, b: product(a_format, a, b_format, b), specification,
+        lambda a, b: product(element(a_format, b_format, a), element(b_format, a_format, b)),
+        specification,
         assume=lambda a, b: (a < limits[0]) & (b < limits[1]),
         says="the product of the integers that the formats give, shifted by both exponents",
     )
