@@ -42,8 +42,8 @@ class GraphEngine(wiring.Component):
     o : Out(stream)
         Logits sample by sample, ``best`` the arg-max of the sample up to here, ``last`` its end.
     monitor : Out(Signature)
-        What happens inside, for simulation: ``phase``, ``layer``, ``step`` (the array computes),
-        ``write`` with ``final``, ``row``, ``index`` (of the word) and ``values`` by lane.
+        What happens inside, for simulation: ``phase``, ``layer``, ``step``, ``write`` with
+        ``final``, ``rows`` (one bit each), ``index`` (of the word) and ``values`` by row and lane.
     """
 
     def __init__(self, program):
@@ -65,10 +65,11 @@ class GraphEngine(wiring.Component):
                 "step": Out(1),
                 "write": Out(1),
                 "final": Out(1),
-                "row": Out(range(max(config.rows, 2))),
+                "rows": Out(config.rows),
                 "index": Out(table_bits(max(program.activation_words,
                                             program.layers[-1].out_words))),
-                "values": Out(data.ArrayLayout(program.sum_shape, config.lanes)),
+                "values": Out(data.ArrayLayout(
+                    data.ArrayLayout(program.sum_shape, config.lanes), config.rows)),
             })),
         })
 
@@ -172,15 +173,16 @@ class GraphEngine(wiring.Component):
         m.d.comb += [
             self.monitor.phase.eq(steps.phase),
             self.monitor.layer.eq(steps.layer),
-            self.monitor.step.eq(array.i.valid),
+            self.monitor.step.eq(steps.step),
             self.monitor.write.eq(write & place.real),
             self.monitor.final.eq(final),
-            self.monitor.row.eq(place.row),
+            self.monitor.rows.eq(Cat((unit == Unit.MAX) | (place.row == r) for r in range(rows))),
             self.monitor.index.eq(place.address),
         ]
-        for k in range(lanes):
-            m.d.comb += self.monitor.values[k].eq(
-                Mux(final, post.accumulators[k], values[0][k]))
+        for r in range(rows):
+            for k in range(lanes):
+                m.d.comb += self.monitor.values[r][k].eq(
+                    Mux(final, post.accumulators[k], values[r][k]))
 
         return m
 

@@ -206,6 +206,21 @@ class GraphProgram:
                            "weight": self.weight})
 
     @property
+    def drains(self):
+        """Sums that leave the array at once."""
+        return self.config.lanes
+
+    @property
+    def chain(self):
+        """Sums that share one scale unit."""
+        return self.config.chain
+
+    @property
+    def peak(self):
+        """Multiply-accumulates per cycle."""
+        return self.config.rows * self.config.columns * self.config.lanes
+
+    @property
     def array_latency(self):
         return 2 + 1  # registers of the array and of an element
 
@@ -255,7 +270,10 @@ class GraphProgram:
     def latency(self, vectors=1):
         """Cycles from the last input to the last output, for a batch of up to ``rows`` samples."""
         busy = sum(c.prepare + c.macs + c.stalls + c.drain for c in self.cycles())
-        return busy + 2 + vectors * self.outputs
+        return busy + self.readout + vectors * self.outputs
+
+    # From the last write to the cycle before the first output: memory, arg-max.
+    readout = 2
 
 
 def compile_graph(network, config):

@@ -88,7 +88,8 @@ class Addition(wiring.Component):
 
         # Both words of all rows, then row by row.
         words = self.values.shape()
-        earlier, a, b = (Signal(words, name=name, reset_less=True) for name in ("earlier", "a", "b"))
+        earlier, a, b = (Signal(words, name=name, reset_less=True)
+                         for name in ("earlier", "a", "b"))
         left = Signal(range(rows + 1))
         with m.If(left != 0):
             m.d.sync += left.eq(left - 1)

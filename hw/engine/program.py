@@ -152,6 +152,11 @@ class Program:
         return self.config.rows // self.drains * self.config.columns
 
     @property
+    def peak(self):
+        """Multiply-accumulates per cycle."""
+        return self.config.rows * self.config.columns
+
+    @property
     def inputs(self):
         return self.layers[0].inputs
 

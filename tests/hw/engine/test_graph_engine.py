@@ -11,7 +11,7 @@ from carrysave.hw.engine.program import DoesNotFit
 from carrysave.hw.engine.sequencer import Phase
 from carrysave.quant.formats import Group, Int
 from carrysave.quant.golden.requantise import ChannelRequantiser, Requantiser
-from carrysave.quant.network import IntegerNetwork, InputScaling
+from carrysave.quant.network import InputScaling, IntegerNetwork
 from carrysave.quant.network.layers import (
     Add,
     AveragePool,
@@ -92,13 +92,14 @@ class Drawn:
             requantiser=Requantiser(int(self.rng.integers(40, 100)), 8, 0, 1)))
 
     def add(self, one, other):
-        two = [Requantiser(int(self.rng.integers(1, 9)), int(self.rng.integers(0, 4)), 0, 1)
+        rng = self.rng
+        two = [Requantiser(int(rng.integers(1, 9)), int(rng.integers(0, 4)), 0, 1)
                for _ in range(2)]
         self.layers.append(Add(
             name=f"layer{len(self.layers)}", input_scales=(1.0, 1.0), branches=tuple(two),
             branch_scale=1.0, output_scale=1.0, sources=(one, other),
-            requantiser=Requantiser(int(self.rng.integers(1, 5)), int(self.rng.integers(0, 3)), 0, 1),
-            low=int(self.rng.choice([-128, 0]))))
+            requantiser=Requantiser(int(rng.integers(1, 5)), int(rng.integers(0, 3)), 0, 1),
+            low=int(rng.choice([-128, 0]))))
 
     def rescale(self):
         self.layers.append(Rescale(name=f"layer{len(self.layers)}", input_scale=1.0,
@@ -245,7 +246,8 @@ def test_what_the_engine_has_not(change, message):
 
 def test_capacity():
     network = vectors(np.random.default_rng(2)).network()
-    with pytest.raises(DoesNotFit, match="^The network needs [0-9]+ weight_words; the engine has 3"):
+    message = "^The network needs [0-9]+ weight_words; the engine has 3$"
+    with pytest.raises(DoesNotFit, match=message):
         compile_graph(network, GraphConfig(weight_words=3))
 
 
