@@ -17,6 +17,7 @@ from .sim.batch import BatchSimulator, SimulationError, UartSession
 from .sim.cocotb_run import CocotbError, run_uart
 from .sim.ledger import Arrow, Comparison
 from .sim.verilog import Design
+from .writes import elements, monitored, written
 
 __all__ = [
     "EngineRun",
@@ -63,13 +64,13 @@ def trained_arrow(subject):
     x = torch.from_numpy(network.input.normalise(subject.data.x_test))
     results, ties = trained_trace(subject.trained, x)
     activations = network.run(subject.x).activations
-    scales = [layer.input_scale for layer in network.layers]
-    scales.append(float(network.layers[-1].accumulator_scale))
     names = ["input", *(layer.name for layer in network.layers)]
-    for name, result, integers, scale in zip(names, results, activations, scales, strict=True):
+    for name, integers, unit in zip(names, activations, network.units, strict=True):
+        if name not in results:  # the trained model computes it in another order
+            continue
         comparison.add(
-            result.numpy(),
-            integers.double().numpy() * scale,
+            results[name].flatten(1).numpy(),
+            integers.double().flatten(1).numpy() * unit,
             lambda at, name=name: {"layer": name, "element": at[1], "sample": at[0]},
         )
     return _finish(arrow, comparison, started, ties=ties)
@@ -125,9 +126,6 @@ class EngineRun:
     seconds: float = 0.0
 
 
-MONITOR = ("phase", "layer", "step", "write", "final", "row", "index", "values")
-
-
 def run_engine(engine, x, *, simulator=None):
     """Send vectors through the engine's streams in the batch simulator.
 
@@ -144,40 +142,18 @@ def run_engine(engine, x, *, simulator=None):
     """
     started = time.monotonic()
     program, samples = engine.program, len(x)
-    rows, drains, columns = program.config.rows, program.drains, program.config.columns
+    rows = program.config.rows
     ends = np.unique(np.append(np.arange(rows, samples, rows), samples))
     last = np.zeros(samples * program.inputs, np.int64)
     last[ends * program.inputs - 1] = 1
+    monitor = monitored(program)
     run = (simulator or BatchSimulator(engine)).run(
         {"value": x.reshape(-1).numpy(), "last": last},
         outputs=samples * program.outputs,
-        record=[f"monitor__{name}" for name in MONITOR],
+        record=[f"monitor__{name}" for name in monitor],
     )
-    records = {name: np.asarray(run.records[f"monitor__{name}"]) for name in MONITOR}
-    width = program.sum_shape.width
-    writes = np.flatnonzero(records["write"])
-    written = _lanes(records["values"][writes], width, drains)
-
-    values, cycles = [], []
-    for index, layer in enumerate(program.layers):
-        mine = records["layer"][writes] == index
-        per_batch = layer.tiles * program.chain
-        if mine.sum() != len(ends) * per_batch:
-            raise SimulationError(
-                f"layer {layer.name} wrote {mine.sum()} times, not {len(ends) * per_batch}"
-            )
-        at = writes[mine]
-        places = records["row"][at], records["index"][at]
-        table = np.zeros((len(ends), rows, layer.tiles * columns), np.int64)
-        when = np.zeros_like(table)
-        batch = np.repeat(np.arange(len(ends)), per_batch)
-        for d in range(drains):
-            row = d * (rows // drains) + places[0]
-            table[batch, row, places[1]] = written[mine][:, d]
-            when[batch, row, places[1]] = at
-        shape = (len(ends) * rows, layer.tiles * columns)
-        values.append(table.reshape(shape)[:samples, : layer.outputs])
-        cycles.append(when.reshape(shape)[:samples, : layer.outputs])
+    records = {name: np.asarray(run.records[f"monitor__{name}"]) for name in monitor}
+    values, cycles = written(program, records, len(ends), samples)
     shape = (samples, program.outputs)
     return EngineRun(
         logits=np.asarray(run.outputs["value"]).reshape(shape),
@@ -191,27 +167,19 @@ def run_engine(engine, x, *, simulator=None):
     )
 
 
-def _lanes(recorded, width, lanes):
-    """Signed lanes of a recorded array port, as int64 (cycles, lanes)."""
-    recorded = np.asarray(recorded)
-    if recorded.ndim == 2 and recorded.shape[1] == lanes and recorded.dtype.kind == "i":
-        return recorded.astype(np.int64)
-    raise TypeError(f"Monitor values must be decoded lanes, not {recorded.dtype} {recorded.shape}")
-
-
 def engine_arrow(subject, program, run):
     """Integer network against the RTL's streams: every activation, logit and class."""
     arrow = Arrow("golden", "rtl", "batch", what="hidden activations, logits, classes")
     started, comparison = time.monotonic() - getattr(run, "seconds", 0), Comparison()
     if isinstance(run, SimulationError):
-        values = sum(layer.outputs for layer in program.layers)
+        values = sum(elements(program))
         return _failed(arrow, started, len(subject.x) * (values + 1), f"{run}")
     trace = subject.network.run(subject.x)
-    for layer, expected, found, cycles in zip(
-        program.layers, trace.activations[1:], run.values, run.cycles, strict=True
-    ):
+    results = dict(zip((layer.name for layer in subject.network.layers), trace.activations[1:],
+                       strict=True))
+    for layer, found, cycles in zip(program.layers, run.values, run.cycles, strict=True):
         comparison.add(
-            expected.numpy(),
+            results[layer.name].flatten(1).numpy(),
             found,
             lambda at, layer=layer, cycles=cycles: {
                 "layer": layer.name,

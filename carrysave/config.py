@@ -4,24 +4,26 @@
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import BadInput
 from .fpga import boards
 
-__all__ = ["Config", "load_config"]
+__all__ = ["Config", "Count", "Section", "check", "load_config", "read_config"]
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a configuration: no unknown keys, no conversions."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """What to learn from."""
 
     source: str = Field("digits", description="`digits`, or the path of an .npz file with x and y")
@@ -32,7 +34,7 @@ class DataSection(_Section):
     )
 
 
-class ModelSection(_Section):
+class ModelSection(Section):
     """The network."""
 
     hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
@@ -43,7 +45,7 @@ class ModelSection(_Section):
     )
 
 
-class QuantiseSection(_Section):
+class QuantiseSection(Section):
     """Number formats: int4 weights in groups, int8 activations."""
 
     group: Annotated[int, Field(ge=1, le=65536)] = Field(
@@ -54,7 +56,7 @@ class QuantiseSection(_Section):
     )
 
 
-class TrainSection(_Section):
+class TrainSection(Section):
     """How to train."""
 
     epochs: Annotated[int, Field(ge=0, le=100000)] = Field(100, description="in float")
@@ -72,13 +74,22 @@ class TrainSection(_Section):
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(0, description="of all randomness")
 
 
-class EngineSection(_Section):
+class EngineSection(Section):
     """The accelerator."""
 
     rows: Annotated[int, Field(ge=1, le=64)] = Field(2, description="vectors computed at once")
     columns: Annotated[int, Field(ge=1, le=256)] = Field(8, description="outputs computed at once")
+    lanes: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        None,
+        description="products of each element per step, a divisor of columns; given, or where "
+        "layers are more than a stack of linear ones: the engine of graphs",
+    )
+    element: Literal["mixpe", "booth", "multiplier"] = Field(
+        "mixpe", description="processing element of the engine of graphs"
+    )
     drains: Count | None = Field(
-        None, description="scale units; default: the fewest with which the array hardly waits"
+        None,
+        description="scale units of a stack; default: the fewest with which the array hardly waits",
     )
     weight_words: Count | None = Field(
         None, description="capacity in words of one weight per column; default: what is needed"
@@ -90,7 +101,7 @@ class EngineSection(_Section):
     )
 
 
-class UartSection(_Section):
+class UartSection(Section):
     """The serial port of the board."""
 
     baud: Annotated[int, Field(ge=300, le=12_000_000)] = Field(
@@ -98,7 +109,7 @@ class UartSection(_Section):
     )
 
 
-class BuildSection(_Section):
+class BuildSection(Section):
     """Bitstreams."""
 
     boards: list[str] = Field(
@@ -118,7 +129,7 @@ class BuildSection(_Section):
         return names
 
 
-class VerifySection(_Section):
+class VerifySection(Section):
     """How much to compare where comparing is slow."""
 
     cocotb_samples: Count = Field(
@@ -130,7 +141,7 @@ class VerifySection(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """A build."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
@@ -146,25 +157,31 @@ class Config(_Section):
     verify: VerifySection = Field(default_factory=VerifySection)
 
 
-def _keys(location):
+def _model_of(annotation):
+    """The section that an annotation has, in a list or optional as well; None without."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_of, get_args(annotation))), None)
+
+
+def _keys(model, location):
     """Keys allowed where a pydantic error lies."""
-    model = Config
     for part in location:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        kind = field.annotation if field else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            break
-        model = kind
+        if isinstance(part, str):
+            field = model.model_fields.get(part)
+            model = _model_of(field.annotation) if field else None
+            if model is None:
+                return []
     return list(model.model_fields)
 
 
-def _explain(error):
+def _explain(model, error):
     """One line for the first error of a validation."""
     first = error.errors()[0]
     location = first["loc"]
     where = ".".join(str(part) for part in location)
     if first["type"] == "extra_forbidden":
-        allowed = _keys(location[:-1])
+        allowed = _keys(model, location[:-1])
         near = get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"{where}: unknown key; {hint}allowed here: {', '.join(allowed)}"
@@ -179,7 +196,18 @@ def _explain(error):
 
 
 def load_config(path):
-    """Read and check a configuration file; paths in it are relative to its folder.
+    """Read and check the configuration of a build; paths in it are relative to its folder.
+
+    Raises
+    ------
+    BadInput
+        One line that names the file, the field, what was found and what is allowed.
+    """
+    return _resolved(read_config(path, Config), Path(path).resolve().parent)
+
+
+def read_config(path, model):
+    """A TOML file as a model of pydantic.
 
     Raises
     ------
@@ -195,11 +223,15 @@ def load_config(path):
         raise BadInput(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: not TOML: {error}") from None
+    return check(content, model, prefix=f"{path}: ")
+
+
+def check(content, model, *, prefix):
+    """A dictionary as a model of pydantic; what BadInput says begins with ``prefix``."""
     try:
-        config = Config.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
-        raise BadInput(f"{path}: {_explain(error)}") from None
-    return _resolved(config, path.resolve().parent)
+        raise BadInput(f"{prefix}{_explain(model, error)}") from None
 
 
 def _resolved(config, folder):

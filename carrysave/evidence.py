@@ -29,7 +29,7 @@ def gather(prepared, ledger, run, built):
     scores["integer"] = float((trace.classes == y).double().mean())
     formula, rows = program.cycles(), program.config.rows
     latency, load = program.latency(rows), rows * program.inputs
-    peak = rows * program.config.columns
+    peak = program.peak
     useful = rows * sum(entry.useful for entry in formula)
     exact = {arrow.method: arrow.status == "exact" for arrow in ledger.arrows}
     return {
@@ -42,24 +42,15 @@ def gather(prepared, ledger, run, built):
         "confusion": confusion.tolist(),
         "samples": _samples(data, trace),
         "network": [
-            {
-                "name": layer.name,
-                "inputs": layer.inputs,
-                "outputs": layer.outputs,
-                "group": layer.group.size,
-                "weight_bits": layer.group.bits,
-                "relu": layer.relu,
-                "accumulator_range": list(layer.accumulator_range),
-                **{
-                    key: getattr(layer.requantiser, key, None)
-                    for key in ("multiplier", "shift", "reachable", "differing")
-                },
-            }
-            for layer in network.layers
+            _layer(layer, network.shapes[places[0]], shape)
+            for layer, places, shape in zip(
+                network.layers, network.places, network.shapes[1:], strict=True)
         ],
         "engine": {
             "rows": rows,
             "columns": program.config.columns,
+            "lanes": getattr(program.config, "lanes", 1),
+            "element": getattr(program.config, "element", "mixpe"),
             "drains": program.drains,
             "chain": program.chain,
             "accumulator_bits": program.sum_shape.width,
@@ -82,6 +73,30 @@ def gather(prepared, ledger, run, built):
         "wave": _wave(run, program),
         "schematic": schematic(prepared.engine),
         "ledger": ledger.to_json(),
+    }
+
+
+def _layer(layer, before, after):
+    """What the report says of a layer."""
+    group, requantiser = getattr(layer, "group", None), layer.requantiser
+    channels = getattr(requantiser, "channels", ())
+    low, high = getattr(layer, "bounds", (-128, 127))
+    return {
+        "name": layer.name,
+        "kind": layer.kind.replace("_", " "),
+        "input": list(before),
+        "output": list(after),
+        "group": group and group.size,
+        "weight_bits": group and group.bits,
+        "bounds": [low, high] if requantiser else None,
+        "relu": low == 0 and requantiser is not None,
+        "accumulator_range": (
+            list(layer.accumulator_range) if hasattr(layer, "accumulator_range") else None),
+        "channels": len(channels),
+        "multiplier": None if channels else getattr(requantiser, "multiplier", None),
+        "shift": None if channels else getattr(requantiser, "shift", None),
+        "reachable": getattr(requantiser, "reachable", None),
+        "differing": getattr(requantiser, "differing", None),
     }
 
 

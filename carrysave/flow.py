@@ -20,7 +20,10 @@ from .fpga.build import build as build_board
 from .fpga.route import TimingError
 from .fpga.synthesis import ResourceError
 from .fpga.tools import ToolError
+from .hw.engine.choice import engine_of, is_stack
 from .hw.engine.engine import Engine
+from .hw.engine.graph_engine import GraphEngine
+from .hw.engine.graph_program import GraphConfig, compile_graph
 from .hw.engine.program import DoesNotFit, EngineConfig, check_capacity, compile_network
 from .hw.io.accelerator import Accelerator
 from .hw.yosys import YosysError
@@ -50,7 +53,7 @@ class Prepared:
     config: object
     subject: Subject
     program: object
-    engine: Engine
+    engine: Engine | GraphEngine
     clean: object
     _designs: dict = field(default_factory=dict)
 
@@ -68,7 +71,7 @@ class Prepared:
     def accelerator(self, board):
         """The engine behind the UART of a board."""
         return Accelerator(
-            Engine(self.program),
+            engine_of(self.program),
             divisor=self.divisor(board),
             identity=self.program.identity,
         )
@@ -120,10 +123,7 @@ def prepare(config, *, fault=None, progress=None):
     chosen = [boards.get(name) for name in config.build.boards]
     for board in chosen:
         divisor(config, board)
-    try:
-        engine_config = EngineConfig(**config.engine.model_dump(), multiplier_bits=32)
-    except ValueError as error:
-        raise BadInput(f"engine.{error}") from None
+    engine_config = _engine_config(config)
 
     def fits(shapes):
         check_capacity(shapes, engine_config)
@@ -137,17 +137,50 @@ def prepare(config, *, fault=None, progress=None):
         report("model")
         subject = load_subject(config, fits=fits, progress=report)
         report("compiling the network for the engine")
-        clean = compile_network(subject.network, engine_config)
+        clean = _compiled(subject.network, config, engine_config)
     except DoesNotFit as error:
         raise BadInput(f"engine: {error}") from None
     program = inject(clean, fault) if fault else clean
-    prepared = Prepared(config, subject, program, Engine(program), clean)
+    prepared = Prepared(config, subject, program, engine_of(program), clean)
     for board in chosen:
         try:
             prepared.accelerator(board)
         except ValueError as error:
             raise BadInput(f"engine: {error}") from None
     return prepared
+
+
+def _engine_config(config):
+    """What the engine of a stack is built with."""
+    options = config.engine.model_dump(exclude={"lanes", "element"})
+    try:
+        return EngineConfig(**options, multiplier_bits=32)
+    except ValueError as error:
+        raise BadInput(f"engine.{error}") from None
+
+
+def _compiled(network, config, stack):
+    """Program for the engine that the configuration and the network ask for."""
+    engine = config.engine
+    if engine.lanes is None and is_stack(network):
+        return compile_network(network, stack)
+    for name in "drains", "scale_words", "bias_words":
+        if getattr(engine, name) is not None:
+            raise BadInput(f"engine.{name}: only for stacks of linear layers; leave it out")
+    lanes = engine.lanes or next(n for n in (4, 3, 2, 1) if engine.columns % n == 0)
+    try:
+        graph = GraphConfig(rows=engine.rows, columns=engine.columns, lanes=lanes,
+                            element=engine.element, weight_words=engine.weight_words,
+                            activation_words=engine.activation_words)
+    except ValueError as error:
+        raise BadInput(f"engine.{error}") from None
+    program = compile_graph(network, graph)
+    for name in config.build.boards:
+        board, bits = boards.get(name), sum(program.memory_bits.values())
+        if bits > board.bram_bits:
+            raise BadInput(f"board {name}: the network's memories take {bits} bits; there are "
+                           f"{board.bram_bits} bits of block RAM")
+    return program
 
 
 def verify(prepared, *, netlists=True, chain=True, progress=None, place=None):

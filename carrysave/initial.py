@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .hw.cache import cached, digest
-from .hw.engine.engine import Engine
+from .hw.engine.choice import engine_of
 from .hw.io.accelerator import Accelerator
 from .hw.io.protocol import (
     Command,
@@ -51,7 +51,7 @@ def initial_arrows(subject, program):
     """
     # As few as the accelerator and its receiver allow.
     divisor = max(4, -(-(program.config.rows + 2) // 9))
-    accelerator = Accelerator(Engine(program), divisor=divisor, identity=program.identity)
+    accelerator = Accelerator(engine_of(program), divisor=divisor, identity=program.identity)
     design, sent = from_component(accelerator, name="accelerator"), frames(subject, program)
     return _known(
         {"step": "states and resets", "sources": design.sources, "divisor": divisor}, sent,

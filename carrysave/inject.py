@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 from .errors import BadInput
+from .hw.engine.graph_program import GraphProgram, compile_graph
 
 __all__ = ["inject"]
 
@@ -38,14 +39,12 @@ def inject(program, fault):
             f"not {fault!r}"
         )
     memory, index = match[1], int(match[2])
+    if isinstance(program, GraphProgram):
+        return _into_graph(program, memory, index, match[3])
     width = {"weight": 4, "scale": program.scale_bits, "bias": program.sum_shape.width}[memory]
     bit = width - 1 if match[3] is None else int(match[3])
     count = sum(layer.outputs * _per_output(layer, memory) for layer in program.layers)
-    if index >= count or bit >= width:
-        raise BadInput(
-            f"--inject: {memory} has indices 0 to {count - 1} and bits 0 to {width - 1}, "
-            f"not {index} and {bit}"
-        )
+    _check(memory, index, bit, count, width)
     word, column = _place(program, memory, index)
     if memory == "weight":
         weights = [list(entry) for entry in program.weights]
@@ -55,6 +54,38 @@ def inject(program, fault):
     address = word * program.config.columns + column
     table[address] = _flip(table[address], bit, width, memory == "bias")
     return replace(program, **{"scales" if memory == "scale" else "biases": table})
+
+
+def _check(memory, index, bit, count, width):
+    if index >= count or bit >= width:
+        raise BadInput(
+            f"--inject: {memory} has indices 0 to {count - 1} and bits 0 to {width - 1}, "
+            f"not {index} and {bit}"
+        )
+
+
+def _into_graph(program, memory, index, bit):
+    """A graph's program with one flipped bit: compiled anew, of the widths that it had."""
+    network = program.network
+    part = {"weight": "weights", "scale": "scales", "bias": "bias"}[memory]
+    layers = list(network.layers)
+    counts = [getattr(layer, part).numel() if hasattr(layer, "group") else 0 for layer in layers]
+    width = {"weight": program.weight.bits, "scale": program.scale_bits,
+             "bias": program.sum_shape.width}[memory]
+    bit = width - 1 if bit is None else int(bit)
+    _check(memory, index, bit, sum(counts), width)
+    for number, (layer, count) in enumerate(zip(layers, counts, strict=True)):
+        if index < count:
+            tensor = getattr(layer, part).clone()
+            flat = tensor.view(-1)
+            flat[index] = _flip(int(flat[index]), bit, width, memory != "scale")
+            layers[number] = replace(layer, **{part: tensor})
+            break
+        index -= count
+    faulty = compile_graph(replace(network, layers=layers), program.config)
+    return replace(faulty, identity=program.identity, network=network,
+                   sum_shape=program.sum_shape, weight=program.weight,
+                   scale_bits=program.scale_bits)
 
 
 def _per_output(layer, memory):

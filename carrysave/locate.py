@@ -139,7 +139,7 @@ def _in_engine(place, prepared, run):
     start, stop = max(place.cycle - AROUND, 0), place.cycle + AROUND
     place.first = start
     names = {layer: entry.name for layer, entry in enumerate(program.layers)}
-    for name in ("phase", "layer", "step", "write", "row", "index"):
+    for name in (each for each in records if each not in ("final", "values")):
         values = records[name][start:stop].tolist()
         if name == "layer":
             values = [names.get(value, str(value)) for value in values]

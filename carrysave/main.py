@@ -30,6 +30,8 @@ err = Console(stderr=True)
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to build.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for build folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Rows = Annotated[int | None, typer.Option(help="Another array than the file's.")]
+Columns = Annotated[int | None, typer.Option(help="Likewise.")]
 Inject = Annotated[
     str | None,
     typer.Option(
@@ -426,6 +428,39 @@ def synth(
         _show(found)
     else:
         Console().print(units.show(found), highlight=False)
+
+
+@app.command()
+def estimate(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", help="A matrix engine and its workload.")
+    ],
+    rows: Rows = None,
+    columns: Columns = None,
+    activations: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="Another format than the file's.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FORMAT", help="Likewise.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the roofline.")
+    ] = None,
+    as_json: Json = False,
+):
+    """Cycles, traffic and utilisation of a network on a matrix engine, without simulation."""
+    from . import estimate_view
+    from .estimate import estimate as run
+    from .matrix_config import load_matrix_config
+
+    content = load_matrix_config(
+        config, rows=rows, columns=columns, activations=activations, weights=weights)
+    with Progress(as_json) as progress:
+        found = run(content, progress=progress)
+    if plot is not None:
+        estimate_view.plot(found, plot)
+    if as_json:
+        _show(found)
+    else:
+        Console().print(estimate_view.show(found), highlight=False)
 
 
 @app.command()

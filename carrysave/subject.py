@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from . import quant
 from .errors import BadInput
 from .hw.cache import cached, digest
+from .hw.engine.choice import is_stack
 from .hw.engine.program import LayerShape
 from .quant.data import Data, DataError
 from .quant.data import load as load_data
@@ -153,7 +154,7 @@ def _given(config, data, fits):
             f"model.network: {config.model.network} maps {network.inputs} inputs to "
             f"{network.outputs} classes; the data have {data.features} and {data.classes}"
         )
-    if fits:
+    if fits and is_stack(network):
         fits([LayerShape(la.name, la.inputs, la.outputs, la.group.size) for la in network.layers])
     return Subject(data, network, None, None)
 

@@ -240,8 +240,8 @@ class GraphEngine(wiring.Component):
             "write": 1, "row": range(config.rows), "address": bits,
             "word": data.ArrayLayout(signed(8), config.lanes), "rows": range(config.rows)}),
             name="load")
-        row, rows = (Signal(range(config.rows), name=name) for name in ("load_row", "loaded"))
-        address = Signal(bits, init=program.layers[0].base, name="load_address")
+        row, rows = (Signal(range(config.rows), name=name) for name in ("sample", "loaded"))
+        address = Signal(bits, init=program.layers[0].base, name="filled")
         moved = self.i.valid & self.i.ready
         channel_end, sample_end = channel == channels - 1, left == 0
         word_end = channel_end | (lane == config.lanes - 1)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["SOURCES", "Data", "DataError", "load", "read_npz"]
+from .errors import DataError
+from .fashion import fashion
+from .har import har
 
-
-class DataError(ValueError):
-    """Data that cannot be used; the message says what and why."""
+__all__ = ["SOURCES", "Data", "load", "read_npz"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,11 @@ def _digits():
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    return digits.images, digits.target
+    return digits.images, digits.target, None, None
 
 
-SOURCES = {"digits": _digits}
+# Samples, classes; then, where known, what classes 0 … are called and which samples are held out.
+SOURCES = {"digits": _digits, "fashion": fashion, "har": har}
 
 
 def read_npz(path, *, need, may=()):
@@ -90,28 +91,28 @@ def read_npz(path, *, need, may=()):
 
 
 def load(source, *, test_fraction=0.2, seed=0):
-    """Load and split, stratified by class.
+    """Load and split: as the source is published, otherwise stratified by class.
+
+    ``fashion`` and ``har`` have a split of their own, and are fetched once into the user's cache.
 
     Parameters
     ----------
     source : str or Path
         A name in `SOURCES`, or the path of an ``.npz`` file with ``x`` (samples, …) and ``y``.
     test_fraction : float
-        Share held out.
+        Share held out, where the source has no split.
     seed : int
-        Seed of the split.
+        Seed of the split, likewise.
 
     Returns
     -------
     Data
     """
-    from sklearn.model_selection import train_test_split
-
     if str(source) in SOURCES:
-        x, y = SOURCES[str(source)]()
+        x, y, names, held_out = SOURCES[str(source)]()
     elif Path(source).suffix == ".npz":
         arrays = read_npz(source, need=("x", "y"))
-        x, y = arrays["x"], arrays["y"]
+        x, y, names, held_out = arrays["x"], arrays["y"], None, None
     else:
         raise DataError(
             f"source must be one of {', '.join(SOURCES)} or the path of an .npz file, "
@@ -139,12 +140,24 @@ def load(source, *, test_fraction=0.2, seed=0):
         raise DataError(
             f"{source}: each class needs at least two samples; {labels[counts.argmin()]} has one"
         )
+    y = y.astype(np.int64)
+    if held_out is None:
+        train, test = _stratified(source, y, test_fraction=test_fraction, seed=seed)
+    else:
+        train, test = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    if names is None:
+        names = [label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+                 for label in labels.tolist()]
+    return Data(x[train], y[train], x[test], y[test], names, shape)
+
+
+def _stratified(source, y, *, test_fraction, seed):
+    """Indices of the samples to train with, and of those held out."""
+    from sklearn.model_selection import train_test_split
+
     try:
-        x_train, x_test, y_train, y_test = train_test_split(
-            x, y.astype(np.int64), test_size=test_fraction, random_state=seed, stratify=y
+        return train_test_split(
+            np.arange(len(y)), test_size=test_fraction, random_state=seed, stratify=y
         )
     except ValueError as error:
         raise DataError(f"{source}: {error}") from None
-    names = [label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
-             for label in labels.tolist()]
-    return Data(x_train, y_train, x_test, y_test, names, shape)

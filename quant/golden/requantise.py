@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
+import torch
+
 from .rounding import int64, round_shift
 
-__all__ = ["Requantiser", "count_differing", "requantise", "search"]
+__all__ = ["ChannelRequantiser", "Requantiser", "count_differing", "requantise", "search"]
 
 ROUNDINGS = ("half_even", "half_up")
 
@@ -61,6 +63,31 @@ class Requantiser:
     shift: int
     differing: int
     reachable: int
+
+
+@dataclass(frozen=True)
+class ChannelRequantiser:
+    """One `Requantiser` for each output channel, with the members of one."""
+
+    channels: tuple[Requantiser, ...]
+
+    @property
+    def multiplier(self):
+        """b of each channel, int64 tensor."""
+        return torch.tensor([r.multiplier for r in self.channels])
+
+    @property
+    def shift(self):
+        """c of each channel, int64 tensor."""
+        return torch.tensor([r.shift for r in self.channels])
+
+    @property
+    def differing(self):
+        return sum(r.differing for r in self.channels)
+
+    @property
+    def reachable(self):
+        return sum(r.reachable for r in self.channels)
 
 
 def _steps(m, low, high, rounding):

@@ -21,9 +21,36 @@ from .proxies import ActivationProxy, WeightProxy, quantiser_of
 from .scaling import Calibrated, Given, Initialised, Running
 
 __all__ = [
-    "GroupScaled", "Int4GroupWeight", "Int8Act", "activation_quantiser", "codes",
+    "GroupScaled", "Int4GroupWeight", "Int8Act", "activation_quantiser", "codes", "rows",
     "weight_quantiser",
 ]
+
+
+def rows(weight, channels=None):
+    """A weight as the hardware reads it: (outputs, K), the channels innermost.
+
+    Parameters
+    ----------
+    weight : tensor, shape (outputs, channels, …) or (outputs, K)
+        Of a convolution, or a linear layer.
+    channels : int, optional
+        Of a linear layer that reads flattened positions, channels outermost as torch has them: how
+        many channels; default: K stays in its order.
+    """
+    if weight.ndim > 2:
+        channels = weight.shape[1]
+    if channels is None:
+        return weight
+    return weight.reshape(len(weight), channels, -1).transpose(1, 2).flatten(1)
+
+
+def _unrowed(x, shape, channels):
+    """The inverse of `rows`, for a weight of that shape."""
+    if len(shape) > 2:
+        channels = shape[1]
+    if channels is None:
+        return x
+    return x.reshape(len(x), -1, channels).transpose(1, 2).reshape(shape)
 
 
 class GroupScaled(nn.Module):
@@ -33,9 +60,9 @@ class GroupScaled(nn.Module):
     and are constants to the gradient.
     """
 
-    def __init__(self, group):
+    def __init__(self, group, channels=None):
         super().__init__()
-        self.group = group
+        self.group, self.channels = group, channels
         self.register_buffer("bit_width", torch.tensor(float(group.bits)), persistent=False)
         self.register_buffer("zero_point", torch.tensor(0.0), persistent=False)
 
@@ -50,17 +77,18 @@ class GroupScaled(nn.Module):
 
     def scales(self, weight):
         """Integer scales (outputs, groups), as floats, and the exponent of the tensor."""
-        group, (outputs, k) = self.group, weight.shape
+        group, weight = self.group, rows(weight.detach(), self.channels)
+        outputs, k = weight.shape
         padding = group.groups(k) * group.size - k
-        magnitudes = nn.functional.pad(weight.detach().abs(), (0, padding))
+        magnitudes = nn.functional.pad(weight.abs(), (0, padding))
         ideal = magnitudes.reshape(outputs, -1, group.size).amax(dim=-1) / group.element.max
         exponent = group.exponent(ideal.max().item())
         return torch.round(ideal * 2.0**exponent).clamp(1, group.scale_max), exponent
 
     def forward(self, weight):
         scales, exponent = self.scales(weight)
-        step = scales.repeat_interleave(self.group.size, dim=1)[:, : weight.shape[1]]
-        step = step * 2.0**-exponent
+        step = scales.repeat_interleave(self.group.size, dim=1)[:, : weight[0].numel()]
+        step = _unrowed(step * 2.0**-exponent, weight.shape, self.channels)
         element = self.group.element
         quantised = round_ste(weight / step).clamp(element.min, element.max) * step
         return quantised, step, self.zero_point, self.bit_width
@@ -70,17 +98,21 @@ class Int4GroupWeight(ExtendedInjector):
     """4-bit weights in groups along K with 8-bit integer scales (SPECS 2, ``Group``).
 
     ``QuantLinear(…, weight_quant=Int4GroupWeight, weight_group_size=16)``
+
+    K of a convolution is (ky, kx, channel). A linear layer behind ``nn.Flatten`` is given
+    ``weight_group_channels``, the channels before it, so that its groups run likewise.
     """
 
     proxy_class = WeightQuantProxyFromInjector
     group_size = 16
+    group_channels = None
     scale_bits = 8
     signed = True
     narrow_range = False
 
     @value
-    def tensor_quant(group_size, scale_bits):
-        return GroupScaled(Group(Int(4), group_size, scale_bits))
+    def tensor_quant(group_size, scale_bits, group_channels):
+        return GroupScaled(Group(Int(4), group_size, scale_bits), group_channels)
 
 
 class Int8Act(Int8ActPerTensorFloat):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from carrysave.quant.data import DataError, load
+from carrysave.quant.data.data import SOURCES
 
 
 @pytest.fixture
@@ -69,6 +70,20 @@ def test_split_is_deterministic():
     for part in ("x_train", "y_train", "x_test", "y_test"):
         assert np.array_equal(getattr(first, part), getattr(again, part))
         assert not np.array_equal(getattr(first, part), getattr(other, part))
+
+
+@pytest.mark.parametrize("held", [[0, 4, 5], [39], [*range(1, 40, 2)]])
+def test_split_of_the_source(monkeypatch, held, compared):
+    """Kept, in the order of the source, whatever share and seed are asked for; classes by name."""
+    x, y = samples(shape=(2, 3))
+    names, held_out = ["walking", "sitting", "lying", "a"], np.isin(np.arange(40), held)
+    monkeypatch.setitem(SOURCES, "mine", lambda: (x, y, names, held_out))
+    data = load("mine", test_fraction=0.5, seed=7)
+    assert data.labels == names and data.shape == (2, 3)
+    for part, xs, ys in (held_out, data.x_test, data.y_test), (~held_out, data.x_train,
+                                                               data.y_train):
+        assert xs.tolist() == x[part].reshape(-1, 6).tolist() and ys.tolist() == y[part].tolist()
+    compared(40)
 
 
 @pytest.mark.parametrize("fraction, tests", [(0.1, 4), (0.25, 10), (0.5, 20)])
@@ -133,7 +148,7 @@ def test_booleans_as_labels(npz):
 
 def test_source_unknown():
     assert refused("digitz") == (
-        "source must be one of digits or the path of an .npz file, not 'SOURCE'"
+        "source must be one of digits, fashion, har or the path of an .npz file, not 'SOURCE'"
     )
 
 

@@ -281,10 +281,11 @@ def set_in(*path):
     return change
 
 
+VERSION_1 = "network.json: version must be 2 for anything but 4-bit linear layers, not 1"
 FIELDS = [
     (("format", "onnx"), "format: Input should be 'carrysave-network'"),
-    (("version", 2), "version: Input should be 1"),
-    (("version", "1"), "version: Input should be 1"),
+    (("version", 3), "version: Input should be 1 or 2"),
+    (("version", "1"), "version: Input should be 1 or 2"),
     (("name", ""), "name: String should have at least 1 character"),
     (("name", 3), "name: Input should be a valid string"),
     (("input_scale", 0), "input_scale: Input should be greater than 0"),
@@ -297,13 +298,17 @@ FIELDS = [
     (("layers", []), "layers: List should have at least 1 item after validation, not 0"),
     (("surprise", 1), "surprise: Extra inputs are not permitted"),
     (("layers", 0, "surprise", 1), "layers.0.surprise: Extra inputs are not permitted"),
-    (("layers", 0, "kind", "conv"), "layers.0.kind: Input should be 'linear'"),
+    (
+        ("layers", 0, "kind", "lstm"),
+        "layers.0.kind: Input should be one of linear, conv, max_pool, average_pool, rescale, add, "
+        "flatten, not 'lstm'",
+    ),
     (("layers", 0, "name", "a/b"), "layers.0.name: String should match pattern"),
     (("layers", 0, "name", "fc1\n"), "layers.0.name: String should match pattern"),
     (("layers", 0, "inputs", 0), "layers.0.inputs: Input should be greater than or equal to 1"),
     (("layers", 0, "inputs", 5.0), "layers.0.inputs: Input should be a valid integer"),
     (("layers", 0, "inputs", True), "layers.0.inputs: Input should be a valid integer"),
-    (("layers", 0, "group", "element", "int8"), "layers.0.group.element: Input should be 'int4'"),
+    (("layers", 0, "group", "element", "e2m1"), "layers.0.group.element: Input should be 'int2', "),
     (("layers", 0, "group", "size", 0), "layers.0.group.size: Input should be greater"),
     (("layers", 0, "group", "scale_bits", 17), "layers.0.group.scale_bits: Input should be less"),
     (("layers", 0, "exponent", 1001), "layers.0.exponent: Input should be less"),
@@ -335,6 +340,13 @@ FIELDS = [
     (("layers", 0, "group", "size", 5), "fc1.scales must be torch.int32 (4, 1), not torch.int32"),
     (("layers", 0, "group", "scale_bits", 1), "fc1.scales must be within 0 to 1"),
     (("tensors_sha256", ""), "SHA-256 differs"),
+    # What version 1 does not have:
+    (("input_low", -100), VERSION_1),
+    (("input_shape", [5]), VERSION_1),
+    (("layers", 0, "group", "element", "int8"), VERSION_1),
+    (("layers", 0, "high", 99), VERSION_1),
+    (("layers", 0, "weight_scales", 1), VERSION_1),
+    (("layers", 0, "sources", ["input"]), VERSION_1),
 ]
 
 
@@ -452,3 +464,243 @@ def test_line_break_in_a_key(folder):
 def test_line_break_in_a_tensors_name(folder):
     edit_tensors(folder, lambda tensors: tensors.update({"two\nlines": torch.zeros(1)}))
     assert message(folder) == r"FOLDER/network.safetensors: unknown tensor two\nlines"
+
+
+# Graphs.
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_round_trip_of_a_graph(make_graph, tmp_path, seed, compared):
+    network = make_graph(seed)
+    save(network, tmp_path)
+    assert json.loads((tmp_path / "network.json").read_text())["version"] == 2
+    loaded = load(tmp_path)
+    assert fields(loaded) == fields(network) and loaded.identity == network.identity
+    x = torch.randint(-128, 128, (40, 60))
+    for a, b in zip(loaded.run(x).activations, network.run(x).activations, strict=True):
+        assert torch.equal(a, b)
+        compared(a.numel())
+
+
+def test_lowest_version(make_network, tmp_path):
+    """What version 1 can hold is written as before."""
+    save(make_network(), tmp_path)
+    text = (tmp_path / "network.json").read_text()
+    assert json.loads(text)["version"] == 1 and "sources" not in text and "low" not in text
+    edit(tmp_path, set_in("version", 2))
+    assert fields(load(tmp_path)) == fields(make_network())
+
+
+ONE = torch.ones(1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: {"input_shape": (5,)},
+        lambda n: {"input": replace(n.input, high=126)},
+        lambda n: {"layers": [replace(n.layers[0], sources=("input",)), n.layers[1]]},
+        lambda n: {"layers": [n.layers[0], replace(n.layers[1], weight_scales=ONE)]},
+    ],
+)
+def test_version_2_of_a_stack(make_network, tmp_path, change):
+    network = make_network()
+    network = replace(network, **change(network))
+    save(network, tmp_path)
+    assert json.loads((tmp_path / "network.json").read_text())["version"] == 2
+    assert fields(load(tmp_path)) == fields(network)
+
+
+def test_pooled_logits(make_graph, tmp_path):
+    """The sums of an average are logits too; flatten passes them on."""
+    network = make_graph()
+    mean = replace(network.layers[4], kernel=(3, 3), stride=(3, 3), padding=((0, 0), (0, 0)),
+                   output_scale=None, requantiser=None, sources=(), input_scale=0.25)
+    layers = [*network.layers[:2], mean, network.layers[6]]
+    network = replace(network, layers=layers, labels=list("abcdef"))
+    save(network, tmp_path)
+    assert fields(load(tmp_path)) == fields(network)
+    assert network.units[-1] == 0.25 / 9
+
+
+GRAPH = [
+    (("input_shape", None), "json: input_shape must be given"),
+    (("input_shape", [5, 6]), "layer stem: kernel [3, 3] must have an axis for each of"),
+    (("input_shape", [5, 6, 3]), "layer stem: inputs must be 27, 9 taps of 3 channels, not 18"),
+    (("input_shape", [5, 9, 2]), "layer fc: inputs must be 54, not 36"),
+    (("input_shape", []), "input_shape: List should have at least 1 item"),
+    (("input_low", 91), "input_low must be at most input_high, 90, not 91"),
+    (("input_low", -129), "input_low: Input should be greater than or equal to -128"),
+    (("layers", 0, "kernel", [3]), "layer stem: kernel, stride and padding must have as many"),
+    (("layers", 0, "kernel", [3, 0]), "layers.0.kernel.1: Input should be greater"),
+    (("layers", 0, "kernel", [3, 3, 3]), "layers.0.kernel: Tuple should have at most 2 items"),
+    (("layers", 0, "kernel", "3"), "layers.0.kernel: Input should be a valid array"),
+    (("layers", 0, "padding", [[1, 1], [1]]), "layers.0.padding.1.1: Field required"),
+    (("layers", 0, "padding", [[1, 1], [1, -1]]), "layers.0.padding.1.1: Input should be greater"),
+    (("layers", 0, "groups", 4), "layer stem: groups must divide 2 input and 6 output channels"),
+    (("layers", 0, "groups", 2), "layer stem: inputs must be 9, 9 taps of 1 channels, not 18"),
+    (("layers", 0, "sources", ["deep"]), "layer stem: sources must be layers before it, of input"),
+    (("layers", 0, "sources", ["input", "input"]), "layer stem: sources must be one, not 2"),
+    (("layers", 0, "output_scale", 0.3), "layer deep: input_scale must be 0.3, not 0.25"),
+    (("layers", 0, "output_scale", None), "layer stem: requantiser and output_scale must be given"),
+    (("layers", 1, "padding", [[2, 0], [0, 0]]), "layer pool: padding must be below the kernel, 2"),
+    (("layers", 1, "kernel", [9, 9]), "layer pool: kernel [9, 9] on an input [5, 6, 6]: Kernel"),
+    (("layers", 1, "name", "stem"), "layer stem: the name occurs twice"),
+    (("layers", 1, "name", "input"), "layer input: the name occurs twice"),
+    (("layers", 1, "scale", 1), "layers.1.scale: Extra inputs are not permitted"),
+    (("layers", 2, "weight_scales", 5), "layer deep: weight_scales must be 0, 1 or 6, not 5"),
+    (("layers", 2, "weight_scales", 0), "unknown tensor deep.weight_scales"),
+    (("layers", 2, "channel_requantisers", False), "layer deep: requantiser and output_scale must"),
+    (
+        ("layers", 2, "requantiser", {"multiplier": 1, "shift": 1}),
+        "layer deep: requantiser must be null where channel_requantisers is true",
+    ),
+    (("layers", 2, "high", -129), "layers.2.high: Input should be greater"),
+    (("layers", 2, "low", 101), "layer deep: low must be at most high, 100, not 101"),
+    (("layers", 2, "group", "element", "int4"), "deep.weights must be within -8 to 7"),
+    (("layers", 3, "sources", ["deep"]), "layer short: input_scale must be 0.5, not 0.25"),
+    (("layers", 3, "requantiser", None), "layers.3.requantiser: Input should be an object"),
+    (("layers", 3, "requantiser", "multiplier", 1 << 32), "layers.3.requantiser.multiplier: Input"),
+    (("layers", 4, "requantiser", None), "layer mean: requantiser and output_scale must be given"),
+    (("layers", 5, "sources", ["deep"]), "layers.5.sources: List should have at least 2 items"),
+    (("layers", 5, "sources", ["deep", "fc"]), "layer sum: sources must be layers before it, of "),
+    (("layers", 5, "sources", ["mean", "deep"]), "layer sum: input_scales.0 must be 0.4, not 0.5"),
+    (("layers", 5, "sources", ["deep", "deep"]), "layer sum: input_scales.1 must be 0.5, not 0.4"),
+    (("layers", 5, "branches", []), "layers.5.branches.0: Field required"),
+    (("layers", 5, "requantiser", "shift", 63), "layers.5.requantiser.shift: Input should be less"),
+    (("layers", 6, "sources", ["mean"]), "layer fc: input_scale must be 0.4, not 0.5"),
+    (("layers", 6, "sources", ["sum", "sum"]), "layer flat: sources must be one, not 2"),
+    (("layers", 7, "sources", ["sum"]), "layer fc: inputs must be [3, 2, 6], not 36"),
+    (("layers", 7, "high", 99), "layer fc: low and high must not be given on the last layer"),
+    (("layers", 7, "weight_scales", 3), "layer fc: weight_scales must be one on the last layer"),
+    (("layers", 7, "kind", "conv"), "layers.7.kernel: Field required"),
+]
+
+
+@pytest.mark.parametrize("path, text", GRAPH, ids=[text for _, text in GRAPH])
+def test_field_of_a_graph_wrong(make_graph, tmp_path, path, text):
+    save(make_graph(), tmp_path)
+    edit(tmp_path, set_in(*path))
+    assert text in message(tmp_path)
+
+
+def drop(index):
+    return lambda description: description["layers"].pop(index)
+
+
+def swap(i, k):
+    def change(description):
+        layers = description["layers"]
+        layers[i], layers[k] = layers[k], layers[i]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (drop(7), "layer flat: the last layer must be linear, conv or average_pool, or"),
+        (drop(5), "layer fc: input_scale must be 0.4, not 0.5"),
+        (drop(1), "layer short: sources must be layers before it, of input, stem, deep, not pool"),
+        (swap(4, 5), "layer sum: sources must be layers before it"),
+        (set_in("layers", 5, "sources", ["short", "mean"]), "input_scales.0 must be 0.3, not 0.5"),
+    ],
+)
+def test_graph_wrong(make_graph, tmp_path, change, text):
+    save(make_graph(), tmp_path)
+    edit(tmp_path, change)
+    assert text in message(tmp_path)
+
+
+def test_layer_that_nobody_reads(make_graph, tmp_path):
+    network = make_graph()
+    layers = [*network.layers]
+    layers.insert(6, replace(layers[3], name="alone"))
+    layers[7] = replace(layers[7], sources=("sum",))
+    save(replace(network, layers=layers), tmp_path)
+    assert message(tmp_path) == "FOLDER/network.json: layer alone: no layer reads it"
+
+
+def test_logits_with_positions(make_graph, tmp_path):
+    network = make_graph()
+    stem = replace(network.layers[0], relu=False, output_scale=None, requantiser=None)
+    save(replace(network, layers=[stem]), tmp_path)
+    text = "layer stem: the logits must have one axis, not [5, 6, 6]"
+    assert message(tmp_path) == f"FOLDER/network.json: {text}"
+
+
+def test_every_field_of_a_graph_is_needed(make_graph, tmp_path, compared):
+    """But for those that have a usual value."""
+    save(make_graph(), tmp_path)
+    path = tmp_path / "network.json"
+    whole = json.loads(path.read_text())
+    usual = {"low", "high", "sources", "channel_requantisers", "weight_scales"}
+    for number, layer in enumerate(whole["layers"]):
+        for key in [key for key in layer if key not in usual or layer["kind"] == "add"]:
+            if key in usual - {"sources"}:
+                continue
+            value = layer.pop(key)
+            path.write_text(json.dumps(whole))
+            layer[key] = value
+            text = f"FOLDER/network.json: layers.{number}.{key}: Field required"
+            assert message(tmp_path) == text
+            compared(1)
+
+
+GRAPH_TENSORS = [
+    (lambda t: t.pop("deep.multipliers"), "tensor deep.multipliers is missing"),
+    (lambda t: t.pop("deep.weight_scales"), "tensor deep.weight_scales is missing"),
+    (lambda t: t.update({"pool.weights": torch.zeros(1)}), "unknown tensor pool.weights"),
+]
+
+
+@pytest.mark.parametrize("change, text", GRAPH_TENSORS, ids=[text for _, text in GRAPH_TENSORS])
+def test_tensor_of_a_graph_wrong(make_graph, tmp_path, change, text):
+    save(make_graph(), tmp_path)
+    edit_tensors(tmp_path, change)
+    assert text in message(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, value, text",
+    [
+        ("deep.multipliers", 0, "deep.multipliers must be within 1 to 4294967295"),
+        ("deep.shifts", 63, "deep.shifts must be within 0 to 62"),
+        ("deep.weight_scales", 0, "deep.weight_scales must be within 5e-324 to 1e+300"),
+        ("deep.weight_scales", float("nan"), "deep.weight_scales must be within"),
+        ("stem.weights", 9, "stem.weights must be within -8 to 7"),
+    ],
+)
+def test_value_of_a_graph_wrong(make_graph, tmp_path, name, value, text):
+    save(make_graph(), tmp_path)
+    edit_tensors(tmp_path, with_value(name, 1, value))
+    assert text in message(tmp_path)
+
+
+def test_claims_of_a_graph_are_recomputed(make_graph, tmp_path, compared):
+    """Against the definition on every accumulator, where there are not too many."""
+    save(make_graph(), tmp_path)
+    for layer in load(tmp_path).layers:
+        if layer.requantiser is None:
+            continue
+        each = hasattr(layer.requantiser, "channels")
+        claims = layer.requantiser.channels if each else [layer.requantiser]
+        for r, (scale, z_min, z_max) in zip(claims, layer.channels(each), strict=True):
+            assert r.reachable == z_max - z_min + 1
+            if r.reachable > 5000:
+                continue
+            (low, high), m = layer.bounds, scale / Fraction(layer.output_scale)
+            assert r.differing == sum(
+                min(max(round(z * m), low), high)
+                != min(max(round(Fraction(z * r.multiplier, 1 << r.shift)), low), high)
+                for z in range(z_min, z_max + 1)
+            )
+            compared(r.reachable)
+        branches = getattr(layer, "branches", ())
+        for scale, r in zip(layer.input_scales[: len(branches)], branches, strict=True):
+            ratio = Fraction(scale) / Fraction(layer.branch_scale)
+            assert r.reachable == 256 and r.differing == sum(
+                round(z * ratio) != round(Fraction(z * r.multiplier, 1 << r.shift))
+                for z in range(-128, 128)
+            )
+            compared(256)

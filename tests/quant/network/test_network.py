@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from carrysave.quant.formats import Int
 from carrysave.quant.golden.requantise import Requantiser
-from carrysave.quant.network import InputScaling
+from carrysave.quant.network import InputScaling, MaxPool
 
 
 def python_layer(layer, activations):
@@ -58,7 +59,7 @@ def test_equal_logits_give_the_first_class(make_network):
 def test_wrong_number_of_inputs(make_network):
     with pytest.raises(ValueError) as caught:
         make_network((5, 3)).run(torch.zeros(1, 6, dtype=torch.int64))
-    assert str(caught.value) == "Activations and weights must have the same K, not 6 and 5"
+    assert str(caught.value) == "Activations must have shape (samples, 5), not (1, 6)"
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -87,6 +88,66 @@ def test_sizes(make_network):
     network = make_network((6, 4, 3))
     assert (network.inputs, network.outputs) == (6, 3)
     assert [(layer.inputs, layer.outputs) for layer in network.layers] == [(6, 4), (4, 3)]
+
+
+# Graphs.
+
+
+def test_graph(make_graph, compared):
+    """Each layer reads what its sources name; what a layer computes is tested in test_layers."""
+    network = make_graph()
+    assert network.places == [(0,), (1,), (2,), (2,), (4,), (3, 5), (6,), (7,)]
+    assert network.shapes == [
+        (5, 6, 2), (5, 6, 6), (3, 3, 6), (3, 2, 6), (3, 3, 6), (3, 2, 6), (3, 2, 6), (36,), (3,)
+    ]
+    assert (network.inputs, network.outputs) == (60, 3)
+    x = network.encode(100 * np.random.default_rng(0).normal(size=(50, 60)))
+    assert x.shape == (50, 5, 6, 2) and (int(x.min()), int(x.max())) == (-100, 90)
+    trace = network.run(x)
+    assert len(trace.accumulators) == 8 and torch.equal(trace.activations[0], x)
+    for index, (layer, places) in enumerate(zip(network.layers, network.places, strict=True)):
+        z = layer.accumulators(*(trace.activations[place] for place in places))
+        assert torch.equal(trace.accumulators[index], z)
+        assert torch.equal(trace.activations[index + 1], layer.finish(z))
+        compared(z.numel())
+    assert torch.equal(network.run(x.flatten(1)).logits, trace.logits)
+    for batch in 1, 7, 50, 500:
+        assert torch.equal(network.logits(x, batch=batch), trace.logits)
+    for index in 0, 49:  # a batch is its samples
+        assert torch.equal(network.run(x[index : index + 1]).logits[0], trace.logits[index])
+
+
+def test_units(make_graph, make_network):
+    assert make_graph().units == [0.5, 0.25, 0.25, 0.5, 0.3, 0.4, 0.5, 0.5, 0.5 / 256]
+    network = make_network((5, 4, 3))
+    last = network.layers[-1]
+    assert network.units == [
+        network.input.scale, last.input_scale, float(last.accumulator_scale)
+    ]
+
+
+def test_source_unknown(make_graph):
+    network = make_graph()
+    for source in "flat", "none", "sum":  # later, nowhere, itself
+        layers = [replace(la, sources=("deep", source)) if la.name == "sum" else la
+                  for la in network.layers]
+        with pytest.raises(ValueError) as caught:
+            replace(network, layers=layers).run(torch.zeros(1, 60))
+        assert str(caught.value) == (
+            f"Layer sum: source {source!r} is no layer before it; "
+            "there are input, stem, pool, deep, short, mean"
+        )
+
+
+def test_shapes_that_do_not_fit(make_graph):
+    with pytest.raises(ValueError) as caught:
+        replace(make_graph(), input_shape=(5, 9, 2)).run(torch.zeros(1, 90))
+    assert str(caught.value) == "Layer fc: inputs must be [36], not [54]"
+
+
+def test_input_shape_missing(make_graph):
+    with pytest.raises(ValueError, match="^Layer stem: input_shape must be given for conv$"):
+        replace(make_graph(), input_shape=None).run(torch.zeros(1, 60))
 
 
 # Inputs.
@@ -164,3 +225,52 @@ def test_identity_is_not_of_names(make_network):
     network = make_network()
     layers = [replace(layer, name=f"other{layer.name}") for layer in network.layers]
     assert replace(network, name="other", layers=layers).identity == network.identity
+
+
+def test_identity_of_graphs(make_graph):
+    """Every member that the result follows from, and none that it does not."""
+    network = make_graph()
+    stem, pool, deep, short, mean, add, flat, fc = network.layers
+    first, *rest = deep.requantiser.channels
+    window = {"kernel": (3, 1), "stride": (3, 1), "padding": ((0, 1), (1, 0))}
+    variants = [
+        *(replace(layer, **{part: value}) for layer in (stem, pool, mean)
+          for part, value in window.items()),
+        replace(deep, groups=3),
+        replace(deep, high=99),
+        replace(deep, low=-99),
+        replace(deep, group=replace(deep.group, element=Int(7))),
+        replace(deep, requantiser=replace(
+            deep.requantiser, channels=(replace(first, multiplier=70), *rest)
+        )),
+        *(replace(layer, low=-7) for layer in (short, mean, add)),
+        *(replace(layer, high=7) for layer in (short, mean, add)),
+        *(replace(layer, requantiser=replace(layer.requantiser, shift=5))
+          for layer in (short, mean, add)),
+        replace(add, branches=add.branches[::-1]),
+        replace(add, sources=add.sources[::-1]),
+        replace(short, sources=()),
+        MaxPool(name="mean", **{part: getattr(mean, part) for part in window}),
+    ]
+    networks = [
+        replace(network, layers=[v if v.name == la.name else la for la in network.layers])
+        for v in variants
+    ]
+    networks += [
+        replace(network, input=replace(network.input, low=-99)),
+        replace(network, input=replace(network.input, high=99)),
+        network,
+    ]
+    assert len({other.identity for other in networks}) == len(networks) == 30
+    scales = torch.full((6,), 0.5, dtype=torch.float64)
+    same = [replace(deep, weight_scales=scales), replace(deep, output_scale=7.0)]
+    for other in same:
+        layers = [other if la is deep else la for la in network.layers]
+        assert replace(network, layers=layers).identity == network.identity
+
+
+def test_identity_of_shapes(make_graph):
+    network = make_graph()
+    network = replace(network, layers=network.layers[:1])
+    shapes = [(5, 6, 2), (6, 5, 2), (30, 1, 2)]
+    assert len({replace(network, input_shape=shape).identity for shape in shapes}) == 3

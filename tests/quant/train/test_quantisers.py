@@ -302,8 +302,10 @@ def test_freeze_refuses(linear, name):
     model(torch.ones(2, 6))
     with pytest.raises(UnsupportedModel) as caught:
         settle(model)
-    assert str(caught.value) == "Activations must be quantised by Int8Act or by Brevitas"
+    assert str(caught.value) == "Node 0: act_quant must be Int8Act or of Brevitas"
     model[1] = qnn.QuantLinear(6, 3, weight_quant=weight_quantiser("int4g4"))
     with pytest.raises(UnsupportedModel) as caught:
         settle(model)
-    assert str(caught.value) == "Module 1: weight_quant must be Int4GroupWeight"
+    assert str(caught.value) == (
+        "Node 1: weight_quant must be Int4GroupWeight, or integers of 2 to 8 bits of Brevitas"
+    )

@@ -6,6 +6,7 @@ import torch
 from carrysave.quant.data import Data
 from carrysave.quant.data import load as load_data
 from carrysave.quant.network import load, save
+from carrysave.quant.train.cnn import LayersError, parse_layers
 from carrysave.quant.train.freeze import trained_trace
 from carrysave.quant.train.mlp import Recipe, accuracy, fit, float_mlp, quantised_mlp
 from carrysave.quant.train.train import normalisation, train
@@ -32,11 +33,11 @@ def compare(trained, x):
     network = trained.network
     trace = network.run(network.encode(x))
     values, _ = trained_trace(trained.quantised, torch.from_numpy(network.input.normalise(x)))
-    units = [layer.input_scale for layer in network.layers]
-    units.append(float(network.layers[-1].accumulator_scale))
-    for value, integers, unit in zip(values, trace.activations, units, strict=True):
-        assert torch.equal(value, integers.double() * unit)
-    return sum(value.numel() for value in values)
+    names = ["input", *(layer.name for layer in network.layers)]
+    assert [name for name in values if name in names] == names
+    for name, integers, unit in zip(names, trace.activations, network.units, strict=True):
+        assert torch.equal(values[name], integers.double() * unit)
+    return sum(value.numel() for value in values.values())
 
 
 @pytest.fixture(scope="module")
@@ -226,4 +227,71 @@ def test_normalisation_none():
 def test_normalisation_unknown():
     with pytest.raises(ValueError) as caught:
         normalisation(np.ones((2, 2)), "unit")
-    assert str(caught.value) == "Normalisation must be one of max, standard, none, not 'unit'"
+    text = "Normalisation must be one of max, standard, channel, none, not 'unit'"
+    assert str(caught.value) == text
+
+
+# Convolutional networks.
+
+LAYERS = [
+    {"conv": 4, "kernel": 3, "stride": 2},
+    {"residual": [{"conv": 4}]},
+    {"average_pool": "all"},
+]
+
+
+@pytest.fixture(scope="module")
+def waves():
+    """Three frequencies on two axes, at any phase."""
+    rng = np.random.default_rng(0)
+    y = np.arange(240) % 3
+    time = np.arange(24)[:, None] + rng.uniform(0, 24, (240, 1, 2))
+    x = 3 * np.sin(time * np.array([0.3, 0.9, 2.0])[y][:, None, None]) + np.array([5, -1])
+    x = (x + 0.3 * rng.normal(size=x.shape)).reshape(240, -1)
+    return Data(x[:180], y[:180], x[180:], y[180:], ["a", "b", "c"], (24, 2))
+
+
+def test_convolutions(waves, tmp_path, compared):
+    """They learn; the network equals the model; the same again; and from a file."""
+    recipe = Recipe(epochs=30, quantised_epochs=8, batch=32, noise=0.0)
+    options = {
+        "name": "try", "layers": parse_layers(LAYERS), "shape": (24, 2), "group_size": 8,
+        "normalise": "channel",
+    }
+    trained = train(waves, recipe=recipe, **options)
+    compared(compare(trained, waves.x_test))
+    network = trained.network
+    classes = network.logits(network.encode(waves.x_test)).argmax(dim=1)
+    assert int((classes == torch.from_numpy(waves.y_test)).sum()) >= 57
+    assert train(waves, recipe=recipe, **options).network.identity == network.identity
+    save(network, tmp_path)
+    assert load(tmp_path).identity == network.identity
+
+
+def test_shape_of_the_data(waves):
+    layers = parse_layers([{"conv": 2}])
+    short = Recipe(epochs=0, quantised_epochs=1)
+    options = {"name": "try", "layers": layers, "group_size": 8, "recipe": short}
+    assert train(waves, **options).network.input_shape == (24, 2, 1)
+    for shape in (24, 3), (48,), (2, 2, 2, 6), ():
+        with pytest.raises(LayersError) as caught:
+            train(waves, shape=shape, **options)
+        assert str(caught.value) == (
+            "Shape must be (length, channels) or (height, width, channels) of 48 elements, "
+            f"not {list(shape)}"
+        )
+
+
+@pytest.mark.parametrize("both", [{}, {"hidden": [3], "layers": []}])
+def test_one_of_hidden_and_layers(blobs, both):
+    with pytest.raises(ValueError, match="^One of hidden and layers must be given$"):
+        train(blobs, name="try", group_size=4, recipe=SHORT, **both)
+
+
+def test_normalisation_of_channels():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4, 3)) * [1, 2, 0] + [3, 4, 0.1]
+    offset, gain = normalisation(x.reshape(50, 12), "channel", channels=3)
+    flat = x.reshape(-1, 3)
+    assert offset.tolist() == np.tile(flat.mean(axis=0), 4).tolist()
+    assert gain.tolist() == np.tile([*(1 / flat.std(axis=0)[:2]), 1], 4).tolist()
