@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``carrysave estimate``: cycles and traffic of a network on a matrix engine, without simulation."""
+"""``carrysave estimate``: cycles and traffic of a network on a matrix engine, not simulated."""
 
 import math
 
 from .errors import BadInput
-from .hw.engine.program import DoesNotFit
 from .hw.engine.schedule import schedule
-from .hw.engine.tiling import array_latency, plan
-from .matrix_config import build_engine, works
+from .hw.engine.tiling import array_latency
+from .matrix_config import build_engine, compile_gemms, works
 
-__all__ = ["estimate", "traffic"]
+__all__ = ["describe", "estimate", "traffic"]
 
 MEMORIES = {"a": "activations", "a_scale": "activation_scales", "w": "weights",
             "w_scale": "weight_scales", "bias": "biases"}
@@ -73,11 +72,7 @@ def _program(engine, latency, gemm):
     if tiles > VISITS:
         raise BadInput(f"Layer {gemm.name}: {tiles:,} tiles; cycles are counted up to {VISITS:,}: "
                        "take a larger array, or less in a batch")
-    try:
-        (layer,) = plan(engine, [gemm])
-    except DoesNotFit as error:
-        raise BadInput(f"{error}: see engine.activation_kib, weight_kib, scale_kib and "
-                       "partial_tiles") from None
+    (layer,) = compile_gemms(engine, [gemm])
     cycles = schedule(engine, latency, [layer])
     (one,) = cycles.layers
     return {

@@ -49,23 +49,22 @@ def show(found):
 
 
 def size(count):
-    """Bytes in words."""
+    """Bytes, three digits of them."""
     for unit in "B", "kB", "MB", "GB":
-        if count < 1000:
-            break
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
         count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.3g} {unit}" if count < 1000 else f"{count:.0f} {unit}"
+    return f"{count:,.3g} TB" if count < 999.5 else f"{count:,.0f} TB"
 
 
 def plot(found, path):
     """Write the roofline of an estimate: SVG."""
     from .roofline import roofline, standalone
 
-    part = path.with_name(f".{path.name}.part")
     try:
+        part = path.with_name(f".{path.name}.part")
         part.write_text(standalone(roofline(found)), encoding="utf-8")
         os.replace(part, path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"--plot: {path} cannot be written: {error}") from None
+    except (OSError, ValueError) as error:  # no name at all, such as "/"
+        raise BadInput(f"--plot: {path} cannot be written: "
+                       f"{getattr(error, 'strerror', None) or error}") from None

@@ -464,6 +464,44 @@ def estimate(
 
 
 @app.command()
+def layers(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", help="A matrix engine, a model, formats.")
+    ],
+    rows: Rows = None,
+    columns: Columns = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Other formats than the file's; may be repeated."),
+    ] = None,
+    all_blocks: Annotated[
+        bool, typer.Option("--all-blocks", help="The golden and the cycle model alone, for every "
+                                                "block of the model.")
+    ] = False,
+    as_json: Json = False,
+):
+    """Real layers of a language model on the RTL of a matrix engine: every result, every cycle."""
+    from . import layers as model
+    from .layers_view import show
+    from .matrix_config import load_matrix_config
+
+    content = load_matrix_config(config, kinds=kind, rows=rows, columns=columns)
+    ledger = None
+    with Progress(as_json) as progress:
+        if all_blocks:
+            runs = model.all_blocks(content, progress=progress)
+        else:
+            ledger, runs = model.layers(content, progress=progress)
+    if as_json:
+        _show({**({"ledger": ledger.to_json()} if ledger else {}), "runs": runs})
+    else:
+        Console().print(show(runs, ledger), highlight=False)
+        if ledger and not ledger.exact:
+            Console().print(f"[bold red]{first_difference(ledger)}[/]", highlight=False)
+    raise typer.Exit(0 if ledger is None or ledger.exact else 1)
+
+
+@app.command()
 def infer(
     config: ConfigFile,
     port: Annotated[

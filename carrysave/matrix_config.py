@@ -11,11 +11,12 @@ from .config import Count, Section, check, read_config
 from .errors import BadInput
 from .hw.array.kind import kind_of
 from .hw.engine.gemm_config import GemmConfig
-from .hw.engine.tiling import Gemm
+from .hw.engine.program import DoesNotFit
+from .hw.engine.tiling import Gemm, plan
 from .hw.engine.workloads import MODELS, Work, convolution
 from .quant import formats
 
-__all__ = ["MatrixConfig", "build_engine", "load_matrix_config", "works"]
+__all__ = ["MatrixConfig", "build_engine", "compile_gemms", "load_matrix_config", "works"]
 
 LINES = 1 << 15  # most of a memory
 Size = Annotated[int, Field(ge=1, le=1 << 24)]
@@ -156,8 +157,16 @@ class MatrixConfig(Section):
     layers: LayersSection = Field(default_factory=LayersSection)
 
 
-def load_matrix_config(path, **engine):
-    """Read and check a configuration file; ``engine`` has keys of that section to replace.
+def load_matrix_config(path, *, kinds=None, **engine):
+    """Read and check a configuration file.
+
+    Parameters
+    ----------
+    path : path
+    kinds : list of str, optional
+        Instead of those of ``[layers]``.
+    **engine
+        Instead of keys of ``[engine]``, where not None.
 
     Raises
     ------
@@ -167,7 +176,11 @@ def load_matrix_config(path, **engine):
     config = read_config(path, MatrixConfig)
     given = {name: value for name, value in engine.items() if value is not None}
     changed = check({**config.engine.model_dump(), **given}, EngineSection, prefix="--")
-    return config.model_copy(update={"engine": changed})
+    layers = config.layers
+    if kinds:
+        layers = check({"kinds": list(kinds)}, LayersSection, prefix="--kind: ").model_copy(
+            update={"block": layers.block})
+    return config.model_copy(update={"engine": changed, "layers": layers})
 
 
 def works(workload):
@@ -184,7 +197,7 @@ def works(workload):
     return model.works(batch=workload.batch, **options)
 
 
-def build_engine(engine, *, longest, activations=None, weights=None):
+def build_engine(engine, *, longest):
     """The `GemmConfig` of an `EngineSection`: its memories in lines.
 
     A memory has as many lines as fit, a power of two, and at most `LINES`.
@@ -194,20 +207,18 @@ def build_engine(engine, *, longest, activations=None, weights=None):
     engine : EngineSection
     longest : int
         K of the work.
-    activations, weights : format, optional
-        Instead of those of the section.
 
     Raises
     ------
     BadInput
     """
-    a = activations or formats.get(engine.activations)
-    w = weights or formats.get(engine.weights)
-    own = activations is None and weights is None
+    a, w = formats.get(engine.activations), formats.get(engine.weights)
     lanes = engine.lanes or 1 + isinstance(w, formats.Pair)
+    if engine.k_max is not None and engine.k_max < longest:
+        raise BadInput(f"engine.k_max: must be at least {longest}, the longest K of the workload, "
+                       f"not {engine.k_max}")
     try:
-        kind = kind_of(a, w, element=engine.element if own else None, lanes=lanes,
-                       registers=engine.registers)
+        kind = kind_of(a, w, element=engine.element, lanes=lanes, registers=engine.registers)
         config = GemmConfig(
             kind, rows=engine.rows, columns=engine.columns, chains=engine.chains,
             systolic=engine.systolic, bus=engine.bus, partial_tiles=engine.partial_tiles,
@@ -237,3 +248,12 @@ def _lines(kib, bits, field, *, least):
         raise ValueError(f"{field} must be at least {-(-least * bits // 8192)} for {least} lines "
                          f"of {bits} bits, not {kib}")
     return min(1 << fitting.bit_length() - 1, LINES)
+
+
+def compile_gemms(engine, gemms):
+    """Programs of some GEMMs, as :func:`.plan` gives them; BadInput names one that does not fit."""
+    try:
+        return plan(engine, gemms)
+    except DoesNotFit as error:
+        raise BadInput(f"{error}: see engine.activation_kib, weight_kib, scale_kib and "
+                       "partial_tiles") from None

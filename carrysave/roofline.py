@@ -69,13 +69,14 @@ def roofline(found):
             axes.plot(point["intensity"], point["rate"], "o", color=COLOURS[TONES[point["bound"]]],
                       markersize=5 + 17 * math.sqrt(point["share"]), alpha=0.75,
                       markeredgewidth=0)
-        labels(axes, placed)
+        labels(axes, placed, peak)
         axes.set_xlabel(f"multiply-accumulates per {config['bus']}-bit word", fontsize=10)
-        axes.set_ylabel("per cycle", fontsize=10)
+        axes.set_ylabel("multiply-accumulates per cycle", fontsize=10)
         bounds = [bound for bound in TONES if any(bound == each["bound"] for each in placed)]
-        for index, bound in enumerate(bounds):
-            figure.text(0.1 + 0.18 * index, 0.94, f"● {bound}", color=COLOURS[TONES[bound]],
-                        fontsize=10)
+        left = 0.1
+        for bound in bounds:
+            figure.text(left, 0.94, f"● {bound}", color=COLOURS[TONES[bound]], fontsize=10)
+            left += (36 + 5.6 * len(bound)) / WIDTH
 
     title = "Roofline: " + "; ".join(
         f"{', '.join(point['names'])} {point['rate']:.1f} of {peak} per cycle, bound by "
@@ -90,24 +91,33 @@ def ticks(low, high):
     return [2.0**power for power in range(-(-first // step) * step, last + 1, step)]
 
 
-def labels(axes, placed):
-    """Names beside the points, the greatest shares first; none over another."""
-    taken = []
+def labels(axes, placed, peak):
+    """Names beside the points, the greatest shares first; none over another, a point, the roof."""
+    points_per_dot = 72 / axes.figure.dpi
+
+    def place(x, y):
+        return axes.transData.transform((x, y)) * points_per_dot
+
+    low, bottom, high, _ = axes.bbox.extents * points_per_dot
+    _, roof = place(1, peak)
+    taken, spots = [(low, roof - 1, high, roof + 1)], []
     for point in placed:
-        names = point["names"]
-        text = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        x, y = axes.transData.transform((point["intensity"], point["rate"]))
-        radius, width = 3 + 8.5 * math.sqrt(point["share"]), 5.2 * len(text)
-        for side, shift in ((side, shift) for shift in (0, -12, 12, -24, 24, -36)
+        x, y = place(point["intensity"], point["rate"])
+        radius = 3 + 8.5 * math.sqrt(point["share"])
+        spots.append((point["names"], x, y, radius))
+        taken.append((x - radius, y - radius, x + radius, y + radius))
+    for names, x, y, radius in spots:
+        text = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        width = 5.2 * len(text)
+        for shift, side in ((shift, side) for shift in (0, -14, -28, -42, 14, 28)
                             for side in (1, -1)):
             left = x + side * (radius + 3) - (0 if side > 0 else width)
             box = left, y + shift - 5, left + width, y + shift + 6
-            inside = left > axes.bbox.x0 and left + width < axes.bbox.x1 and box[1] > axes.bbox.y0
+            inside = left > low and left + width < high and box[1] > bottom
             if inside and not any(overlap(box, other) for other in taken):
                 taken.append(box)
-                axes.annotate(text, (point["intensity"], point["rate"]), fontsize=9,
-                              xytext=(left - x, shift), textcoords="offset points",
-                              va="center_baseline", color=COLOURS["ink"])
+                axes.annotate(text, (left, y + shift), xycoords="figure points", fontsize=9,
+                              va="center_baseline")
                 break
 
 
@@ -125,4 +135,5 @@ def standalone(svg):
     size = re.findall(r'viewBox="0 0 (\S+) (\S+)"', head)[0]
     return (f'{head} xmlns="http://www.w3.org/2000/svg" '
             f'xmlns:xlink="http://www.w3.org/1999/xlink" width="{size[0]}" height="{size[1]}">'
-            f'<style>{style}</style><rect width="100%" height="100%" fill="var(--paper)"/>{body}\n')
+            f'<style>{style} text {{ font-family: var(--sans); }}</style>'
+            f'<rect width="100%" height="100%" fill="var(--paper)"/>{body}\n')

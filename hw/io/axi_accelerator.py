@@ -261,7 +261,7 @@ class AxiAccelerator(wiring.Component):
                 with m.Elif(taking & expired):
                     m.d.comb += registers.status_watchdog_set.eq(1)
                     m.d.sync += taking.eq(0)
-                with m.If(~taking & given & ~core.busy):
+                with m.If(~taking & given):
                     m.next = "IDLE"
 
         errors = Cat(getattr(registers, f"status_{name.lower()}") for name in ERRORS)

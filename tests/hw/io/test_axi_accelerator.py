@@ -26,6 +26,8 @@ INPUTS, STRIDE, DELAY = range(3)  # program words
 class RunningSum(wiring.Component):
     """The smallest core: the sum of the words so far, after every few of them.
 
+    It stays busy for a while after a run.
+
     ``fault`` makes it forget less than it should on an abort.
     """
 
@@ -72,8 +74,12 @@ class RunningSum(wiring.Component):
                     m.next = "IDLE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
-                m.d.sync += total.eq(0)
-                m.next = "IDLE"
+                m.d.sync += [total.eq(0), pause.eq(40)]
+                m.next = "REST"
+            with m.State("REST"):
+                m.d.sync += pause.eq(pause - 1)
+                with m.If(pause == 0):
+                    m.next = "IDLE"
         if not self.fault:
             with m.If(self.abort):
                 m.d.sync += total.eq(0)
@@ -244,13 +250,18 @@ def test_packet_longer_than_the_program(design, compared):
 
 
 def test_packet_shorter_than_the_program(design, compared):
-    """Nothing tells the device so: the watchdog ends it."""
+    """Nothing tells the device so: the watchdog ends it. The next packet waits all the same."""
     rng, script = random.Random(0), Script()
-    packet = words(rng, 5)
+    packet, ahead = words(rng, 5), words(rng, 4)
     script.program(9)
     script.start(5, watchdog=30)
     script.add(("send", packet))
+    script.add(("send", ahead))
     script.cut(ERROR["WATCHDOG"], running_sums(packet, 1, 32))
+    script.program(4)
+    script.start(4)
+    script.add(("take", 1), [running_sums(ahead, 1, 32)])
+    script.flags(DONE)
     script.good_run(words(rng, 5))
     script.check(design, compared, stall=0.3)
 
@@ -329,8 +340,14 @@ def test_abort_by_the_host(design, compared):
     script.add(("sent",))
     script.add(("idle", 50))
     script.add(read("STATUS"), [0, BUSY | ERROR["ABORTED"]])
+    script.add(("send", [8, 9]))  # waits
+    script.add(("idle", 50))
     script.add(("stall", "m_axis_t", 0.0))
     script.cut(ERROR["ABORTED"], sums)
+    script.program(2)
+    script.start(2)
+    script.add(("take", 1), [[8, 17]])
+    script.flags(DONE)
     script.good_run(words(rng, 3))
     # All is in, the core still works.
     script.program(10, 10, 1000)

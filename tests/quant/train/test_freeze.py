@@ -265,7 +265,7 @@ class Depthwise(nn.Sequential):
             nn.BatchNorm2d(4, affine=False),
             act(),
             qnn.QuantConv2d(4, 6, 1, groups=2, bias=True, **quant),
-            act(act_quant=Uint8ActPerTensorFloat.let(bit_width=7)),
+            act(act_quant=Uint8ActPerTensorFloat.let(**{"bit_width": 7})),
             nn.AvgPool2d(3, stride=2, padding=1),
             act(IDENTITY, Short.let(narrow_range=True)),
             nn.AdaptiveAvgPool2d(1),
@@ -401,6 +401,34 @@ def test_module_and_network_are_equal(make, shape, quant, tmp_path, compared):
     assert again.identity == network.identity
 
 
+def test_quant_tensors_between_modules(compared):
+    """Brevitas' own tensors may pass from module to module."""
+    quant = {"return_quant_tensor": True}
+    module = nn.Sequential(
+        IDENTITY(act_quant=Short, **quant),
+        qnn.QuantConv1d(2, 4, 3, bias=True, **TENSOR, **quant),
+        RELU(act_quant=Short, **quant),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        qnn.QuantLinear(28, 3, bias=True, **TENSOR),
+    )
+    network, settled = freeze_module(calibrate(module, (2, 16)), (2, 16))
+    compared(compare_module(network, settled, (2, 16), exact=False))
+
+
+def test_branch_that_saturates(compared):
+    """It keeps a rescaling of its own."""
+    module = calibrate(Block(GROUPS, True), (2, 8, 8))
+    value = module.branch.act_quant.fused_activation_quant_proxy.tensor_quant.scaling_impl.value
+    value.data *= 0.2
+    network, settled = freeze_module(module, (2, 8, 8))
+    (add,) = [layer for layer in network.layers if layer.kind == "add"]
+    assert [layer.kind for layer in network.layers[:5]] == ["conv"] * 3 + ["rescale", "add"]
+    assert add.sources == ("conv2", network.layers[3].name)
+    assert add.branches == (Requantiser(1, 0, 0, 256),) * 2
+    compared(compare_module(network, settled, (2, 8, 8), exact=True))
+
+
 def test_module_kinds():
     """What becomes of each module."""
     def kinds(make, shape):
@@ -515,7 +543,7 @@ def test_module_unsupported(linear, activation, make, text):
     "weight_quant, text",
     [
         (None, WEIGHTS),
-        (Int8WeightPerTensorFloat.let(bit_width=9), WEIGHTS),
+        (Int8WeightPerTensorFloat.let(**{"bit_width": 9}), WEIGHTS),
         (
             ShiftedUint8WeightPerTensorFloat,
             "Node 3: weights must be signed, without zero points",

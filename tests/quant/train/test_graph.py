@@ -179,15 +179,13 @@ def test_names_are_unique():
         def __init__(self):
             super().__init__()
             self.begin, self.input, self.pool = act(), conv(2, 2, 3, padding=1), nn.MaxPool2d(1)
-            self.act = act()
+            self.act, self.fc = act(), fc(96, 3)
 
         def forward(self, x):
             x = self.pool(self.pool(self.act(self.input(self.begin(x)))))
             return self.fc(torch.flatten(x, 1))
 
-    model = Shared()
-    model.fc = fc(96, 3)
-    assert [name for name, *_ in steps(model)] == [
+    assert [name for name, *_ in steps(Shared())] == [
         "input", "conv1", "pool", "pool1", "flatten", "fc"
     ]
 
@@ -323,13 +321,14 @@ FOLLOW = "must directly follow a convolution or linear layer"
         (lambda m, x: m.norm(m.act(x)), FOLLOW),
         (lambda m, x: m.act(m.norm(m.pool(x))), FOLLOW),
         (lambda m, x: m.act(m.norm(torch.relu(x))), FOLLOW),
-        (lambda m, x: m.act(m.norm(m.norm(x))), "must have running statistics and be the only one"),
+        (lambda m, x: m.act(m.norm(m.more(x))), "must have running statistics and be the only one"),
         (lambda m, x: m.act(m.none(x)), "must have running statistics and be the only one"),
     ],
 )
 def test_normalisation_refused(function, text):
     none = nn.BatchNorm2d(4, track_running_stats=False)
-    model = Between(function, norm=nn.BatchNorm2d(4), none=none, pool=nn.MaxPool2d(2))
+    norm, more, pool = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.MaxPool2d(2)
+    model = Between(function, norm=norm, more=more, none=none, pool=pool)
     assert refusal(model).endswith(f": BatchNorm2d {text}")
 
 
@@ -353,6 +352,20 @@ class Ends(nn.Module):
 )
 def test_end_refused(function, text):
     assert refusal(Ends(function), (6,)) == text
+
+
+@pytest.mark.parametrize("shape", [(), (1, 2, 3, 4), (0,), (2.0, 3), ("a",)])
+def test_input_shape_refused(shape):
+    text = "Input_shape must be (features,), (channels, length) or (channels, height, width), not "
+    assert refusal(nn.Sequential(act(), fc(6, 3)), shape) == f"{text}{shape}"
+
+
+def test_weights_are_used_once():
+    def function(m, x):
+        return m.final(m.again(m.act(m.again(m.act(x)))))
+
+    text = "Node again: QuantConv2d must be used once, not 2 times"
+    assert refusal(Between(function, again=conv(4, 4, 1))) == text
 
 
 def test_control_flow_is_refused():
