@@ -13,10 +13,7 @@ __all__ = ["show"]
 def show(runs, ledger=None):
     """Runs as `.layers.layers` or `.layers.all_blocks` gives them, for the terminal."""
     config, names = runs[0]["config"], [layer["name"] for layer in runs[0]["layers"]]
-    table = Table(
-        title=f"{len(names)} layers, {names[0]} to {names[-1]}, {runs[0]['layers'][0]['m']} tokens,"
-              f" on {config['rows']} × {config['columns']}",
-        title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     titles = ["formats", "lanes", "cycles", "used", "error"]
     if ledger is not None:
         titles += ["results", "differ", "timing", "s", "kHz"]
@@ -37,5 +34,7 @@ def show(runs, ledger=None):
                       f"[{tones[1]}]{formula.status}[/]",
                       f"{run['seconds']['run'] or '–'}", f"{rate / 1000:.0f}" if rate else "–"]
         table.add_row(*cells)
-    return Group(table, "[dim]used: of the peak, over the whole program; error: relative to real "
-                        "numbers, median of the layers[/]")
+    title = (f"{len(names)} layers, {names[0]} to {names[-1]}, {runs[0]['layers'][0]['m']} tokens, "
+             f"on {config['rows']} × {config['columns']}")
+    return Group(title, table, "[dim]used: of the peak, over the whole program; error: relative to "
+                               "real numbers, median of the layers[/]")

@@ -68,6 +68,49 @@ def batch():
           f"cycles/s, {CYCLES // GROUP} sums equal")
 
 
+def engine():
+    """A 16 x 16 matrix engine in the batch simulator, and driven in each cycle by cocotb."""
+    from carrysave.hw.array.kind import kind_of
+    from carrysave.hw.engine.gemm_config import GemmConfig
+    from carrysave.hw.engine.images import Operand
+    from carrysave.hw.engine.tiling import Gemm, plan
+    from carrysave.quant.formats import Int
+    from carrysave.sim.cocotb_run import run_stream
+    from carrysave.sim.gemm import GemmSimulator
+
+    config = GemmConfig(kind_of(Int(8), Int(8)), 16, 16, bus=128, a_lines=4096, w_lines=4096)
+    rng, simulator = np.random.default_rng(0), GemmSimulator(config)
+
+    def program(m, n):
+        codes = [rng.integers(0, 256, (count, 576)) for count in (m, n)]
+        return plan(config, [Gemm("g", m, n, 576)]), [tuple(map(Operand, codes))], codes
+
+    layers, operands, (a, b) = program(64, 1024)
+    run, seconds = simulator.run(layers, operands), []
+    a, b = ((x ^ 128) - 128 for x in (a, b))
+    if not np.array_equal(run.results[0], a @ b.T):
+        raise SystemExit("the engine differs from NumPy")
+    inputs, _ = simulator.transfers(layers, operands)
+    for _ in range(3):
+        start = time.perf_counter()
+        simulator.simulator.run(inputs, outputs=64 * 1024 // 4)
+        seconds.append(time.perf_counter() - start)
+    fast = run.total / min(seconds)
+    # cocotb: the difference of two lengths, without what starting takes.
+    taken, cycles = [], []
+    for n in 16, 16, 80:
+        layers, operands, _ = program(64, n)
+        inputs, _ = simulator.transfers(layers, operands)
+        start = time.perf_counter()
+        found = run_stream(simulator.simulator.design, inputs, outputs=64 * n // 4)
+        taken.append(time.perf_counter() - start)
+        cycles.append(int(found[-1][0]))
+    slow = (cycles[2] - cycles[1]) / (taken[2] - taken[1])
+    print(f"16 x 16 engine, batch simulator    {fast / 1e3:6.0f} thousand cycles/s")
+    print(f"  driven in each cycle by cocotb   {slow / 1e3:6.1f} thousand cycles/s: "
+          f"{fast / slow:.0f} times slower")
+
+
 def gemm():
     """Exact integer products, codes in, integers out, beside torch's float32."""
     import torch
@@ -142,7 +185,7 @@ def mx():
             print(f"  {name:12} exact {1000 * ours:6.1f}, {shown}: {min(theirs) / ours:.1f} times")
 
 
-PARTS = {"imports": imports, "batch": batch, "gemm": gemm, "mx": mx}
+PARTS = {"imports": imports, "batch": batch, "engine": engine, "gemm": gemm, "mx": mx}
 
 
 def main():

@@ -12,6 +12,7 @@ from ..hw.engine.gemm import GemmEngine
 from ..hw.engine.gemm_config import program_words
 from ..hw.engine.images import input_words, read_results
 from .batch import BatchSimulator
+from .verilog import from_component
 
 __all__ = ["GemmRun", "GemmSimulator"]
 
@@ -86,7 +87,19 @@ class GemmSimulator:
         self.config = config
         engine = GemmEngine(config, layers=layers)
         self.array_latency = engine.array.latency
-        self.simulator = BatchSimulator(Programmed(engine), short=short)
+        self.simulator = BatchSimulator(from_component(Programmed(engine), flat=True), short=short)
+
+    def transfers(self, layers, operands):
+        """What is sent for a program, and how many transfers come before its start."""
+        program = np.array(program_words(layers), np.int64)
+        words = to_payload(input_words(self.config, layers, operands), self.config.bus)
+        start, total = len(program), len(program) + len(words)
+        return {
+            "data": np.concatenate([np.zeros((start, *words.shape[1:]), words.dtype), words]),
+            "last": np.arange(total) == total - 1,
+            "program": np.arange(total) < start,
+            "word": np.concatenate([program, np.zeros(len(words), np.int64)]),
+        }, start
 
     def run(self, layers, operands, *, monitor=False, **stalls):
         """Run a program.
@@ -105,15 +118,7 @@ class GemmSimulator:
         GemmRun
         """
         config = self.config
-        program = np.array(program_words(layers), np.int64)
-        words = to_payload(input_words(config, layers, operands), config.bus)
-        start, total = len(program), len(program) + len(words)
-        inputs = {
-            "data": np.concatenate([np.zeros((start, *words.shape[1:]), words.dtype), words]),
-            "last": np.arange(total) == total - 1,
-            "program": np.arange(total) < start,
-            "word": np.concatenate([program, np.zeros(len(words), np.int64)]),
-        }
+        inputs, start = self.transfers(layers, operands)
         count = sum(layer.tiles for layer in layers) * config.chain * config.result_beats
         run = self.simulator.run(inputs, outputs=count,
                                  record=["monitor__step"] if monitor else [], **stalls)

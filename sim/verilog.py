@@ -88,7 +88,7 @@ class Design:
         return any(port.name == name for port in self.ports)
 
 
-def from_component(component, *, name="top"):
+def from_component(component, *, name="top", flat=False):
     """Convert a component to Verilog.
 
     The text depends on nothing but the component: no paths, no dates.
@@ -99,6 +99,8 @@ def from_component(component, *, name="top"):
         In the ``sync`` domain.
     name : str
         Name of the top module; the file is called after it.
+    flat : bool
+        Without hierarchy: constants reach into all parts, and large designs simulate faster.
 
     Returns
     -------
@@ -131,15 +133,28 @@ def from_component(component, *, name="top"):
         Path(folder, "design.il").write_text(text)
         run_yosys([
             "read_rtlil design.il",
-            "proc -nomux -norom",
-            "memory_collect",
+            *(["proc -norom", "flatten", "opt -fast", "opt_clean -purge", "memory_collect"] if flat
+              else ["proc -nomux -norom", "memory_collect"]),
             "attrmap -remove generator -remove top -remove amaranth.hierarchy",
             "attrmap -modattr -remove generator -remove top -remove amaranth.hierarchy",
             "write_verilog -norename design.v",
         ], cwd=folder)
-        verilog = Path(folder, "design.v").read_text()
+        verilog = _with_loops(Path(folder, "design.v").read_text())
     return Design(
         sources={f"{name}.v": verilog}, top=name,
         clock="clk" if "clk" in found else None, reset="rst" if "rst" in found else None,
         ports=tuple(port for port in ports.values() if port.name in found),
     )
+
+
+def _with_loops(verilog):
+    """Memories that start with zeros filled by loops, in place of a line for each word."""
+    def loop(match):
+        indent, memory, value = match[1], match[2], match[3]
+        lines = match[0].splitlines()
+        first, last = (re.findall(r"\[(\d+)\] = ", line)[-1] for line in (lines[0], lines[-1]))
+        return (f"{indent}for (integer word = {first}; word <= {last}; word = word + 1)\n"
+                f"{indent}  {memory}[word] = {value};\n")
+
+    return re.sub(r"^( +)(\S+ ?)\[\d+\] = (\d+'h0+);\n(?:\1\2\[\d+\] = \3;\n){7,}", loop, verilog,
+                  flags=re.M)

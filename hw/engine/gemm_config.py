@@ -140,8 +140,9 @@ class GemmConfig:
         Lines of the memories of activations and of weights, one per step, powers of two.
     scale_lines : int
         Lines of the memories of their scales, a power of two.
-    result_lines : int
-        Lines of the memory of results, a power of two, each a result of every chain.
+    result_lines : int or None
+        Lines of the memory of results, a power of two, each a result of every chain; None: of four
+        tiles.
     partial_tiles : int
         Tiles whose sums may be under way at once, where K is cut.
     k_max : int
@@ -159,7 +160,7 @@ class GemmConfig:
     a_lines: int = 4096
     w_lines: int = 2048
     scale_lines: int = 512
-    result_lines: int = 128
+    result_lines: int | None = None
     partial_tiles: int = 1
     k_max: int = 4096
     bias: bool = False
@@ -167,8 +168,16 @@ class GemmConfig:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type in ("int", int) or (field.name == "chains" and value is not None):
-                check_positive(field.name, value)
+            if isinstance(field.default, int) or field.default is None and value is not None:
+                if field.name not in ("systolic", "bias"):
+                    check_positive(field.name, value)
+        if self.columns % (self.chains or 1):
+            raise ValueError(
+                f"chains must divide the {self.columns} columns, not {self.chains!r}")
+        if self.chains is None:
+            object.__setattr__(self, "chains", self._fewest_chains())
+        if self.result_lines is None:
+            object.__setattr__(self, "result_lines", 1 << (4 * self.chain - 1).bit_length())
         for name in "a_lines", "w_lines", "scale_lines", "result_lines":
             value = getattr(self, name)
             if value & value - 1:
@@ -177,11 +186,6 @@ class GemmConfig:
                 raise ValueError(f"{name} must be at most 32768, not {value!r}")
         if self.bus % 8:
             raise ValueError(f"bus must be a multiple of 8, not {self.bus!r}")
-        if self.chains is None:
-            object.__setattr__(self, "chains", self._fewest_chains())
-        if self.columns % self.chains:
-            raise ValueError(
-                f"chains must divide the {self.columns} columns, not {self.chains!r}")
         if self.bias and self.kind.scaling == "block":
             raise ValueError("bias must be False where results are FP32")
         if self.result_lines < self.chain:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import islice
 
 import brevitas.nn as qnn
+import numpy as np
 import torch
 from brevitas.quant_tensor import IntQuantTensor, QuantTensor
 from torch import fx, nn
@@ -57,7 +58,8 @@ def freeze_module(module, input_shape, *, name="module", labels=None, multiplier
         copy.deepcopy(module), input_shape=input_shape, multiplier_bits=multiplier_bits
     )
     network = freeze(
-        settled, name=name, offset=0.0, gain=1.0, labels=labels, input_shape=input_shape
+        settled, name=name, offset=np.zeros(1), gain=np.ones(1), labels=labels,
+        input_shape=input_shape,
     )
     return network, settled
 
@@ -397,8 +399,9 @@ def freeze(
     first, scales, layers = steps[0], {}, []
     for step in steps:
         if step.norm:
-            raise UnsupportedModel(f"Node {step.norm[0]}: batch normalisation must be merged; "
-                                   "settle does it")
+            raise UnsupportedModel(
+                f"Node {step.norm[0]}: batch normalisation must be merged; settle does it"
+            )
         if step.kind != "input":
             layer = _layer(step, scales)
             if step.quantiser is not None:

@@ -287,7 +287,7 @@ class _Reader:
     # What a node does to its source.
 
     def _put(self, node, kind, sources, shape, **more):
-        where = str(node.target) if node.op == "call_module" else node.name
+        where = _where(node)
         step = Step(self._name(kind, where), kind, where, sources, tuple(shape), node, node, **more)
         self.steps.append(step)
         self.values[node] = step
@@ -357,7 +357,7 @@ class _Reader:
 
     def _relu(self, node, source):
         if source.origin.kind == "input":
-            self._need_quantised(source, str(node.target))
+            self._need_quantised(source, _where(node))
         before = node.args[0]
         alone = len(before.users) == 1 and isinstance(self.modules.get(before.target), QUANTISERS)
         if source.pending:
@@ -385,14 +385,15 @@ class _Reader:
 
     def _flatten(self, node, source, start, end):
         if start not in (1, 1 - len(source.shape) - 1) or end not in (-1, len(source.shape)):
-            raise UnsupportedModel(f"Node {node.name}: flatten must leave the samples and no other "
-                                   "axis")
+            raise UnsupportedModel(
+                f"Node {_where(node)}: flatten must leave the samples and no other axis"
+            )
         if len(source.shape) == 1:
             self.values[node] = source
             self._move(source, node)
             return
         if source.kind == "input" and source.quantiser is None:
-            self._need_quantised(source, str(node.target))
+            self._need_quantised(source, _where(node))
         self._put(node, "flatten", [source], [prod(source.shape)], channels=source.shape[-1])
 
     def _max_pool(self, node, source, module):
@@ -533,6 +534,11 @@ class _Reader:
         except ValueError as error:
             raise UnsupportedModel(f"Node {node.target}: {error}") from None
         return [*places, source.shape[-1]]
+
+
+def _where(node):
+    """What messages call a node."""
+    return str(node.target) if node.op == "call_module" else node.name
 
 
 def _ends(start_dim=0, end_dim=-1):

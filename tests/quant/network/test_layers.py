@@ -173,3 +173,30 @@ def test_layers_without_arithmetic(compared):
     assert pool.accumulators(x).tolist() == x[:, 1:, 1:].tolist()
     assert pool.finish(x) is x
     compared(48)
+
+
+@pytest.mark.parametrize(
+    "relu, low, high, bounds",
+    [
+        (False, -128, 127, (-128, 127)),
+        (True, -128, 127, (0, 127)),
+        (True, -128, 90, (0, 90)),
+        (True, 5, 90, (5, 90)),
+        (False, -100, 90, (-100, 90)),
+    ],
+)
+def test_bounds(make_graph, relu, low, high, bounds, compared):
+    stem = replace(make_graph().layers[0], relu=relu, low=low, high=high)
+    assert stem.bounds == bounds
+    z = torch.tensor([[-(1 << 24)] * 6, [1 << 24] * 6])
+    assert stem.finish(z).tolist() == [[bounds[0]] * 6, [bounds[1]] * 6]
+    compared(12)
+
+
+def test_scales_of_channels(make_graph):
+    """Each channel has its own, where there are several, and all have the one, where there is."""
+    stem, _, deep, *_ = make_graph().layers
+    assert tuple(scale for scale, _, _ in deep.channels()) == deep.accumulator_scales
+    assert deep.channels() == deep.channels(True) and len(set(deep.accumulator_scales)) == 6
+    assert [scale for scale, _, _ in stem.channels(True)] == [stem.accumulator_scale] * 6
+    assert stem.channels() == [(stem.accumulator_scale, *stem.accumulator_range)]

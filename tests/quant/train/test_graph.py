@@ -227,8 +227,8 @@ def test_shape_of_the_input():
         (lambda: nn.AvgPool2d(3, divisor_override=2), "Node 1: divisor_override must be None"),
         (lambda: nn.AdaptiveAvgPool2d(4), "Node 1: output_size must divide (6, 8), not (4, 4)"),
         (lambda: fc(96, 3), "Node 1: its inputs are 96, but (6, 8, 2) come"),
-        (lambda: nn.Flatten(0), "Node _1: flatten must leave the samples and no other axis"),
-        (lambda: nn.Flatten(2), "Node _1: flatten must leave the samples and no other axis"),
+        (lambda: nn.Flatten(0), "Node 1: flatten must leave the samples and no other axis"),
+        (lambda: nn.Flatten(2), "Node 1: flatten must leave the samples and no other axis"),
         (lambda: ChannelsFirst((6, 8, 2)), "Node 1: ChannelsFirst must come first"),
     ],
 )
