@@ -17,6 +17,7 @@ from .sim.batch import BatchSimulator, SimulationError, UartSession
 from .sim.cocotb_run import CocotbError, run_uart
 from .sim.ledger import Arrow, Comparison
 from .sim.verilog import Design
+from .subject import BATCH
 from .writes import elements, monitored, written
 
 __all__ = [
@@ -61,19 +62,22 @@ def trained_arrow(subject):
         arrow.ran, arrow.why = False, "the network was loaded; the model it came from is not here"
         return arrow
     started, network, comparison = time.monotonic(), subject.network, Comparison()
-    x = torch.from_numpy(network.input.normalise(subject.data.x_test))
-    results, ties = trained_trace(subject.trained, x)
-    activations = network.run(subject.x).activations
+    x, total = torch.from_numpy(network.input.normalise(subject.data.x_test)), 0
     names = ["input", *(layer.name for layer in network.layers)]
-    for name, integers, unit in zip(names, activations, network.units, strict=True):
-        if name not in results:  # the trained model computes it in another order
-            continue
-        comparison.add(
-            results[name].flatten(1).numpy(),
-            integers.double().flatten(1).numpy() * unit,
-            lambda at, name=name: {"layer": name, "element": at[1], "sample": at[0]},
-        )
-    return _finish(arrow, comparison, started, ties=ties)
+    for start in range(0, len(x), BATCH):
+        results, ties = trained_trace(subject.trained, x[start : start + BATCH])
+        activations = network.run(subject.x[start : start + BATCH]).activations
+        total += ties
+        for name, integers, unit in zip(names, activations, network.units, strict=True):
+            if name not in results:  # the trained model computes it in another order
+                continue
+            comparison.add(
+                results[name].flatten(1).numpy(),
+                integers.double().flatten(1).numpy() * unit,
+                lambda at, name=name, start=start: {
+                    "layer": name, "element": at[1], "sample": start + at[0]},
+            )
+    return _finish(arrow, comparison, started, ties=total)
 
 
 def proof_arrow(subject):
@@ -173,8 +177,11 @@ def engine_arrow(subject, program, run):
     started, comparison = time.monotonic() - getattr(run, "seconds", 0), Comparison()
     if isinstance(run, SimulationError):
         values = sum(elements(program))
-        return _failed(arrow, started, len(subject.x) * (values + 1), f"{run}")
-    trace = subject.network.run(subject.x)
+        return _failed(arrow, started, values + 1, f"{run}")
+    samples = len(run.logits)
+    if samples < len(subject.x):
+        arrow.what += f", first {samples} of {len(subject.x)} samples"
+    trace = subject.network.run(subject.x[:samples])
     results = dict(zip((layer.name for layer in subject.network.layers), trace.activations[1:],
                        strict=True))
     for layer, found, cycles in zip(program.layers, run.values, run.cycles, strict=True):
@@ -202,7 +209,7 @@ def engine_arrow(subject, program, run):
     )
     if streamed.mismatches and not comparison.mismatches:
         comparison.mismatches, comparison.first = streamed.mismatches, streamed.first
-    return _finish(arrow, comparison, started, samples=len(subject.x))
+    return _finish(arrow, comparison, started, samples=samples)
 
 
 def cycle_arrow(program, run):
@@ -343,11 +350,17 @@ def exchange(design, requests, lengths, *, divisor, startup):
         return answers, found["edges"], reused
 
 
-def affordable(program, *, divisor, cycles=20_000_000):
-    """Samples that the UART of a design carries, with their answers, in so many cycles."""
+def affordable(program, *, divisor=None, cycles=20_000_000):
+    """Samples that an engine computes in so many cycles, a batch at least.
+
+    With the ``divisor`` of a UART, those that it carries with their answers.
+    """
     rows = program.config.rows
-    size = 12 + rows * (program.inputs + 4 * program.outputs + 2)
-    return rows * max(cycles // (10 * size * divisor), 1)
+    taken = program.latency(rows) + rows * program.inputs
+    if divisor is not None:
+        size = 12 + rows * (program.inputs + 4 * program.outputs + 2)
+        taken = program.latency(rows) + 10 * size * divisor
+    return rows * max(cycles // taken, 1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .errors import BadInput
 from .fpga import boards
@@ -29,8 +36,15 @@ class DataSection(Section):
     source: str = Field("digits", description="`digits`, or the path of an .npz file with x and y")
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share held out")
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(0, description="of the stratified split")
-    normalise: Literal["max", "standard", "none"] = Field(
-        "max", description="of inputs: greatest magnitude, per-feature standard scores, or none"
+    normalise: Literal["max", "standard", "channel", "none"] = Field(
+        "max",
+        description="of inputs: greatest magnitude, standard scores of each feature or of each "
+        "channel, or none",
+    )
+    shape: list[Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="of a sample for `model.layers`, channels last; default: that of the source, "
+        "where two axes are a picture of one channel",
     )
 
 
@@ -40,9 +54,22 @@ class ModelSection(Section):
     hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
         [32], description="widths of the hidden layers"
     )
+    layers: list[dict] | None = Field(
+        None,
+        description="of a convolutional network instead: tables such as `{ conv = 16, stride = 2 }`, "
+        "`{ depthwise = 3 }`, `{ max_pool = 2 }`, `{ average_pool = \"all\" }`, "
+        "`{ residual = [{ conv = 16 }] }`, `{ linear = 32 }`",
+    )
     network: str | None = Field(
         None, description="folder of an integer network to use instead of training one"
     )
+
+
+    @model_validator(mode="after")
+    def _one(self):
+        if self.layers is not None and "hidden" in self.model_fields_set:
+            raise ValueError("give hidden or layers, not both")
+        return self
 
 
 class QuantiseSection(Section):
@@ -132,8 +159,15 @@ class BuildSection(Section):
 class VerifySection(Section):
     """How much to compare where comparing is slow."""
 
+    engine_samples: Count | None = Field(
+        None,
+        description="test samples for the engine's simulation; default: all, or what 4 million "
+        "cycles carry",
+    )
     cocotb_samples: Count = Field(
-        20, description="test samples that cocotb sends over the UART pins"
+        20,
+        description="test samples that cocotb sends over the UART pins, or fewer where half a "
+        "million cycles carry no more",
     )
     netlist_samples: Count | None = Field(
         None,

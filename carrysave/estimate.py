@@ -49,10 +49,10 @@ def estimate(config, *, progress=None):
             known[size] = _program(engine, latency, gemm)
         found = known[size]
         layers.append({
-            "name": gemm.name, **gemm._asdict(), "repeat": repeat,
+            **gemm._asdict(), "repeat": repeat,
             "macs": repeat * math.prod(size), "cycles": repeat * found["cycles"],
             "utilisation": found["utilisation"], "bound": found["bound"],
-            "traffic": {name: repeat * size for name, size in found["traffic"].items()},
+            "traffic": {name: repeat * count for name, count in found["traffic"].items()},
             "tiling": found["tiling"],
         })
     cycles, macs = (sum(layer[key] for layer in layers) for key in ("cycles", "macs"))

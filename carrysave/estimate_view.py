@@ -19,8 +19,9 @@ TONES = {"compute": "green", "activation load": "yellow", "weight load": "yellow
 def show(found):
     """An estimate as `.estimate.estimate` gives it, for the terminal."""
     config = found["config"]
-    title = (f"{found['name']}: {config['activations']} × {config['weights']} on {config['rows']} × "
-             f"{config['columns']} {config['element']}, {config['bus']}-bit streams")
+    title = (f"{found['name']}: {config['activations']} × {config['weights']} on "
+             f"{config['rows']} × {config['columns']} {config['element']}, "
+             f"{config['bus']}-bit streams")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name, justify in (("layer", "left"), ("m × n × k", "right"), ("times", "right"),
                           ("cycles", "right"), ("used", "right"), ("bound", "left"),

@@ -6,9 +6,11 @@ import torch
 
 from . import arrows
 from .hw.engine.sequencer import Phase
+from .quant.golden.argmax import argmax
 from .quant.train.mlp import accuracy
 from .schematic import schematic
 from .sim.batch import SimulationError
+from .subject import BATCH
 
 __all__ = ["gather"]
 
@@ -18,15 +20,17 @@ def gather(prepared, ledger, run, built):
     subject, program, network = prepared.subject, prepared.program, prepared.subject.network
     data, config = subject.data, prepared.config
     y = torch.from_numpy(data.y_test)
-    trace = network.run(subject.x)
+    logits = network.logits(subject.x, batch=BATCH)
+    classes = argmax(logits)
     confusion = np.zeros((len(network.labels),) * 2, int)
-    np.add.at(confusion, (data.y_test, trace.classes.numpy()), 1)
+    np.add.at(confusion, (data.y_test, classes.numpy()), 1)
     scores = {"float": subject.float_accuracy, "trained": None}
     if subject.trained is not None:
         with torch.no_grad():
             x = torch.from_numpy(network.input.normalise(data.x_test))
-            scores["trained"] = accuracy(subject.trained(x), y)
-    scores["integer"] = float((trace.classes == y).double().mean())
+            found = torch.cat([subject.trained(part) for part in x.split(BATCH)])
+            scores["trained"] = accuracy(found, y)
+    scores["integer"] = float((classes == y).double().mean())
     formula, rows = program.cycles(), program.config.rows
     latency, load = program.latency(rows), rows * program.inputs
     peak = program.peak
@@ -40,7 +44,7 @@ def gather(prepared, ledger, run, built):
         "accuracy": {**scores, "samples": len(y)},
         "labels": list(network.labels),
         "confusion": confusion.tolist(),
-        "samples": _samples(data, trace),
+        "samples": _samples(data, logits, classes),
         "network": [
             _layer(layer, network.shapes[places[0]], shape)
             for layer, places, shape in zip(
@@ -100,17 +104,17 @@ def _layer(layer, before, after):
     }
 
 
-def _samples(data, trace, count=12):
+def _samples(data, logits, classes, count=12):
     """Some test samples, wrong ones first."""
-    wrong = np.flatnonzero(trace.classes.numpy() != data.y_test)[: count // 2]
+    wrong = np.flatnonzero(classes.numpy() != data.y_test)[: count // 2]
     right = np.setdiff1d(np.arange(len(data.y_test)), wrong)[: count - len(wrong)]
     return [
         {
             "shape": list(data.shape),
             "values": data.x_test[i].tolist(),
             "label": data.labels[data.y_test[i]],
-            "prediction": data.labels[int(trace.classes[i])],
-            "logits": trace.logits[i].tolist(),
+            "prediction": data.labels[int(classes[i])],
+            "logits": logits[i].tolist(),
         }
         for i in [*wrong.tolist(), *right.tolist()]
     ]

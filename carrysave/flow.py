@@ -243,14 +243,16 @@ def _software(prepared, chosen, report):
     config, subject, program = prepared.config, prepared.subject, prepared.program
     report("trained model against integer network")
     found = [arrows.trained_arrow(subject), arrows.proof_arrow(subject)]
-    report("integer network against RTL: batch simulation of the whole test set")
+    samples = config.verify.engine_samples or min(
+        len(subject.x), arrows.affordable(program, cycles=4_000_000))
+    report(f"integer network against RTL: batch simulation of {samples} samples")
     run = None
 
     def engine():
         nonlocal run
         try:
             run = arrows.run_engine(
-                prepared.engine, subject.x, simulator=BatchSimulator(prepared.design())
+                prepared.engine, subject.x[:samples], simulator=BatchSimulator(prepared.design())
             )
         except SimulationError as error:
             run = error
@@ -261,9 +263,10 @@ def _software(prepared, chosen, report):
         found.append(arrows.cycle_arrow(prepared.clean, run))
     report("integer network against RTL: cocotb over the UART pins")
     first = chosen[0] if chosen else boards.BOARDS[0]
+    carried = arrows.affordable(program, divisor=prepared.divisor(first), cycles=500_000)
     found.append(attempt(Arrow("golden", "rtl", "cocotb"), lambda: arrows.cocotb_arrow(
         subject, program, prepared.design(first),
-        divisor=prepared.divisor(first), samples=config.verify.cocotb_samples,
+        divisor=prepared.divisor(first), samples=min(config.verify.cocotb_samples, carried),
     )))
     return found, run
 

@@ -114,6 +114,8 @@ def _every_gemm(language, tokens, add):
 
     model = language.SmolLM2(dtype=torch.float64)
     sequence = model.tokens(language.address())[:tokens]
+    if len(sequence) < tokens:
+        raise ValueError(f"Text must have at least {tokens} tokens, not {len(sequence)}")
 
     def watched(name, x, weights):
         add(language.Gemm(name, x[0].float(), weights.float()))

@@ -23,11 +23,14 @@ from .quant.data import load as load_data
 from .quant.network import IntegerNetwork, NetworkError
 from .quant.network import load as load_network
 from .quant.network import save as save_network
+from .quant.train.cnn import LayersError, parse_layers, quantised_cnn
 from .quant.train.freeze import UnsupportedModel
 from .quant.train.mlp import Recipe, accuracy, quantised_mlp
-from .quant.train.train import train
+from .quant.train.train import sample_shape, train
 
-__all__ = ["Subject", "load_subject", "save_subject"]
+__all__ = ["BATCH", "Subject", "load_subject", "save_subject"]
+
+BATCH = 500  # samples at once, where traces would fill the memory
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,15 @@ def load_subject(config, *, fits=None, progress=None):
 
     keys = Recipe.__dataclass_fields__
     recipe = Recipe(**{key: value for key, value in config.train if key in keys})
+    layers = config.model.layers
+    if layers is not None:
+        try:
+            parse_layers(layers)
+        except LayersError as error:
+            raise BadInput(f"model.{error}") from None
+    shape = config.data.shape and tuple(config.data.shape)
     widths = [data.features, *config.model.hidden, data.classes]
-    if fits:
+    if fits and layers is None:
         fits([
             LayerShape(f"fc{index + 1}", inputs, outputs, config.quantise.group)
             for index, (inputs, outputs) in enumerate(pairwise(widths))
@@ -98,7 +108,7 @@ def load_subject(config, *, fits=None, progress=None):
     inputs = {
         "data": _data_digest(data),
         "labels": data.labels,
-        "widths": widths,
+        "widths": widths if layers is None else [layers, shape],
         "normalise": config.data.normalise,
         "quantise": config.quantise.model_dump(),
         "recipe": asdict(recipe),
@@ -116,7 +126,9 @@ def load_subject(config, *, fits=None, progress=None):
             result = train(
                 data,
                 name=config.name,
-                hidden=config.model.hidden,
+                hidden=config.model.hidden if layers is None else None,
+                layers=layers and parse_layers(layers),
+                shape=shape,
                 group_size=config.quantise.group,
                 recipe=recipe,
                 normalise=config.data.normalise,
@@ -125,18 +137,27 @@ def load_subject(config, *, fits=None, progress=None):
             )
             with torch.no_grad():
                 x = torch.from_numpy(result.network.input.normalise(data.x_test)).float()
-                score = accuracy(result.floating(x), torch.from_numpy(data.y_test))
+                logits = torch.cat([result.floating(part) for part in x.split(BATCH)])
+                score = accuracy(logits, torch.from_numpy(data.y_test))
         save_network(result.network, folder)
         _save_model(result.quantised, folder)
         (folder / "training.json").write_text(json.dumps({"float_accuracy": score}))
 
     try:
         folder, _ = cached("training", inputs, produce)
+    except LayersError as error:
+        raise BadInput(f"model.layers or data.shape: {error}") from None
     except UnsupportedModel as error:
         raise BadInput(f"train: the trained model cannot be frozen: {error}") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trained = quantised_mlp(widths, group_size=config.quantise.group).double().eval()
+        if layers is None:
+            trained = quantised_mlp(widths, group_size=config.quantise.group)
+        else:
+            trained = quantised_cnn(
+                parse_layers(layers), shape=sample_shape(data, shape), classes=data.classes,
+                group_size=config.quantise.group)
+        trained = trained.double().eval()
         # Brevitas makes its quantisers anew here, in float32: assign, so that none is rounded.
         trained.load_state_dict(load((folder / "model.safetensors").read_bytes()), assign=True)
     score = json.loads((folder / "training.json").read_text())["float_accuracy"]

@@ -171,7 +171,7 @@ class PEArray(wiring.Component):
         element, operands = self.elements[0][0], {}
         for port, _ in codes.shape():
             value = codes[port]
-            if not getattr(element, "decoders", True):
+            if port in ("a", "b") and not getattr(element, "decoders", True):
                 value = element.border(m, port, value)
             operands[port] = delayed(m, Value.cast(value), 1, name=f"{name}_{port}")
         return operands

@@ -13,7 +13,7 @@ from .cnn import LayersError, float_cnn, quantised_cnn, weighted
 from .freeze import freeze, settle
 from .mlp import fit, float_mlp, quantised_mlp
 
-__all__ = ["NORMALISATIONS", "Trained", "normalisation", "train"]
+__all__ = ["NORMALISATIONS", "Trained", "normalisation", "sample_shape", "train"]
 
 NORMALISATIONS = ("max", "standard", "channel", "none")
 
@@ -77,7 +77,7 @@ def train(
     """
     if (hidden is None) == (layers is None):
         raise ValueError("One of hidden and layers must be given")
-    shape = (data.features,) if layers is None else _shape(data, shape)
+    shape = (data.features,) if layers is None else sample_shape(data, shape)
     torch.manual_seed(recipe.seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # The order of float sums, and so the result, follows the threads.
@@ -116,8 +116,8 @@ def train(
     return Trained(floating, quantised, network)
 
 
-def _shape(data, shape):
-    """Shape of a sample, channels last."""
+def sample_shape(data, shape):
+    """Shape of a sample, channels last; LayersError where the data have another size."""
     if shape is None:
         shape = (*data.shape, 1) if len(data.shape) < 3 else data.shape
     shape = tuple(shape)

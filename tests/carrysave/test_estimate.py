@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from carrysave import estimate_view, main
 from carrysave import estimate as module
+from carrysave import estimate_view, main
 from carrysave.errors import BadInput
 from carrysave.estimate import estimate
 from carrysave.hw.engine.images import Operand, input_words

@@ -27,7 +27,8 @@ SIZES = (5, 7, 96), (5, 3, 192), (5, 20, 64)
 def configuration(*, kinds=("mxfp4", "int8"), block=0, tokens=4, model="smollm2-135m", **engine):
     return MatrixConfig.model_validate({
         "name": "x", "workload": {"model": model, "tokens": tokens},
-        "engine": {"activations": "int8", "weights": "int4g64", "rows": 3, "columns": 4, **engine},
+        "engine": {"activations": "int8", "weights": "int4g64", "rows": 3, "columns": 4,
+                   "activation_kib": 2, "weight_kib": 2, "scale_kib": 1, "result_kib": 1, **engine},
         "layers": {"kinds": list(kinds), "block": block}})
 
 
@@ -44,7 +45,8 @@ def prepared():
     config = configuration(columns=5)
     assert config.engine.weights == kind.weights.name
     engine = build_engine(config.engine, longest=192)
-    program = plan(engine, [Gemm(gemm.name, *size) for gemm, size in zip(gemms, SIZES, strict=True)])
+    program = plan(engine, [Gemm(gemm.name, *size)
+                            for gemm, size in zip(gemms, SIZES, strict=True)])
     quantised = [language.quantise_gemm(gemm.activations, gemm.weights, "mixpe-w4a8")
                  for gemm in gemms]
     return (engine, program, schedule(engine, array_latency(engine), program), quantised,
@@ -99,9 +101,9 @@ def test_an_engine_that_stops(prepared):
     arrows, measured = run(prepared, simulator=simulator)
     assert [a.status for a in arrows] == ["differs"] * 2
     assert all(a.compared == a.mismatches > 0 and "no output" in a.why for a in arrows)
-    text = shown([{"kind": "mixpe-w4a8", **measured, "config": {"rows": 1, "columns": 1, "lanes": 1},
-                   "layers": [{"name": "q", "m": 1, "error": 0.5}], "cycles": 9,
-                   "utilisation": 0.5}], types.SimpleNamespace(arrows=arrows))
+    stopped = {"kind": "mixpe-w4a8", **measured, "config": {"rows": 1, "columns": 1, "lanes": 1},
+               "layers": [{"name": "q", "m": 1, "error": 0.5}], "cycles": 9, "utilisation": 0.5}
+    text = shown([stopped], types.SimpleNamespace(arrows=arrows))
     assert "differs" in text and "–" in text
 
 
@@ -171,6 +173,8 @@ def test_all_blocks(monkeypatch):
         assert run["cycles"] > sum(layer["cycles"] for layer in run["layers"])
         assert 0 < run["utilisation"] < 1
     assert "14 layers, blocks.0.0 to blocks.1.6, 4 tokens" in shown(runs)
+    with pytest.raises(BadInput, match="^workload.tokens: Text must have at least 7 tokens, not 6"):
+        module.all_blocks(configuration(tokens=7))
 
 
 def test_other_models():
@@ -201,7 +205,8 @@ def test_real_layers(short, compared):
         language.block_gemms(0, tokens=4)
     except Unavailable as error:
         pytest.skip(str(error))
-    ledger, runs = module.layers(configuration(kinds=["mixpe-w4a8"], rows=4, columns=8, bus=128))
+    ledger, runs = module.layers(configuration(kinds=["mixpe-w4a8"], rows=4, columns=8, bus=128,
+                                              activation_kib=8, weight_kib=16))
     assert ledger.exact
     assert [arrow.compared for arrow in ledger.arrows] == [4 * (2 * 576 + 2 * 192 + 2 * 1536 + 576),
                                                            9]
@@ -212,7 +217,8 @@ def test_real_layers(short, compared):
 def test_command(tmp_path, monkeypatch, short, capsys):
     monkeypatch.setattr(language, "block_gemms", lambda block, *, tokens: random_gemms(block))
     file = tmp_path / "x.toml"
-    file.write_text('name = "x"\n[engine]\nactivations = "int8"\nweights = "int8"\n[workload]\n'
+    file.write_text('name = "x"\n[engine]\nactivations = "int8"\nweights = "int8"\n'
+                    'activation_kib = 1\nweight_kib = 1\nresult_kib = 1\n[workload]\n'
                     'model = "smollm2-135m"\ntokens = 4\n')
     args = ["layers", file, "--rows", 2, "--columns", 2, "--kind", "int8", "--json"]
     monkeypatch.setattr(sys, "argv", ["carrysave", *map(str, args)])

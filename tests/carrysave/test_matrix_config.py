@@ -22,6 +22,10 @@ GEMMS = '[workload]\ngemms = [{name = "a", m = 4, n = 5, k = 6}]\n'
 CONVOLUTION = "[[workload.convolutions]]\nname = 'c'\nchannels = 4\nfilters = 6\nsize = [8, 7]\n"
 
 
+def section(**keys):
+    return EngineSection.model_validate({"activations": "int8", "weights": "int4g64", **keys})
+
+
 def near(name):
     """The formats that `get` proposes instead of an unknown one."""
     with pytest.raises(ValueError) as caught:
@@ -117,8 +121,8 @@ def test_models(tmp_path, name):
 
 
 def test_memories_hold_as_many_lines_as_fit():
-    engine = EngineSection(activations="int8", weights="int4g64", rows=6, columns=10,
-                           activation_kib=3, weight_kib=1000, scale_kib=1, result_kib=7)
+    engine = section(rows=6, columns=10, activation_kib=3, weight_kib=1000, scale_kib=1,
+                     result_kib=7)
     config = build_engine(engine, longest=500)
     assert config.k_max == 500 and config.sum_shape.width == 29
     assert (config.a_bits, config.a_lines) == (48, 512) and 512 * 48 <= 3 * 8192 < 1024 * 48
@@ -140,9 +144,8 @@ def test_memories_hold_as_many_lines_as_fit():
      "Element is chosen among integer formats only, not for e4m3 and e4m3"),
 ])
 def test_engines_that_cannot_be(changes, message):
-    section = EngineSection(**{"activations": "int8", "weights": "int4g64", **changes})
     with pytest.raises(BadInput) as caught:
-        build_engine(section, longest=256)
+        build_engine(section(**changes), longest=256)
     assert str(caught.value) == f"engine: {message}"
 
 
@@ -152,7 +155,7 @@ def test_any_pair_of_formats_is_an_engine_or_one_line(compared):
     for k, activations in enumerate(names):
         for weights in {activations, "int4g64", names[-k]}:
             try:
-                build_engine(EngineSection(activations=activations, weights=weights), longest=64)
+                build_engine(section(activations=activations, weights=weights), longest=64)
                 made += 1
             except BadInput as error:
                 assert "\n" not in str(error)
@@ -162,7 +165,7 @@ def test_any_pair_of_formats_is_an_engine_or_one_line(compared):
 
 
 def test_kinds_are_those_of_the_language_model():
-    assert list(KINDS) == LayersSection().kinds
+    assert list(KINDS) == LayersSection.model_validate({}).kinds
     for kind in KINDS.values():
         for fmt in kind.activations, kind.weights:
             assert formats.get(fmt.name) == fmt
