@@ -56,12 +56,14 @@ class ModelSection(Section):
     )
     layers: list[dict] | None = Field(
         None,
-        description="of a convolutional network instead: tables such as `{ conv = 16, stride = 2 }`, "
+        description="of a convolutional network instead: tables as `{ conv = 16, stride = 2 }`, "
         "`{ depthwise = 3 }`, `{ max_pool = 2 }`, `{ average_pool = \"all\" }`, "
         "`{ residual = [{ conv = 16 }] }`, `{ linear = 32 }`",
     )
     network: str | None = Field(
-        None, description="folder of an integer network to use instead of training one"
+        None,
+        description="folder of an integer network, or a QONNX file (`.onnx`), to use instead of "
+        "training one",
     )
 
 

@@ -15,6 +15,9 @@ from .subject import BATCH
 __all__ = ["gather"]
 
 
+WAVE = 5000  # cycles of the waveform in the report
+
+
 def gather(prepared, ledger, run, built):
     """Everything that the report shows; see `carrysave.report`."""
     subject, program, network = prepared.subject, prepared.program, prepared.subject.network
@@ -147,11 +150,11 @@ def _board(prepared, result, cycles):
 
 
 def _wave(run, program):
-    """Monitor of the first batch, one value per cycle."""
+    """Monitor of the first batch, one value per cycle, of so many cycles as one would look at."""
     if isinstance(run, SimulationError):
         return None
     first = max(int(run.starts[0]) - program.config.rows * program.inputs + 1, 0)
-    span = slice(first, int(run.ends[0]) + 2)
+    span = slice(first, min(int(run.ends[0]) + 2, first + WAVE))
     names = {phase.value: phase.name for phase in Phase}
     signals = [
         {"name": "phase", "kind": "bus",
@@ -163,7 +166,7 @@ def _wave(run, program):
         signals.append(
             {"name": name, "kind": "bit", "values": run.records[name][span].astype(int).tolist()}
         )
-    for name in ("row", "index"):
+    for name in ("row" if "row" in run.records else "rows", "index"):
         signals.append(
             {"name": name, "kind": "bus",
              "values": [str(int(v)) for v in run.records[name][span]]}

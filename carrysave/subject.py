@@ -166,8 +166,9 @@ def load_subject(config, *, fits=None, progress=None):
 
 def _given(config, data, fits):
     """The network that the configuration names."""
+    path = config.model.network
     try:
-        network = load_network(config.model.network)
+        network = _qonnx(path) if path.endswith(".onnx") else load_network(path)
     except NetworkError as error:
         raise BadInput(f"model.network: {error}") from None
     if (network.inputs, network.outputs) != (data.features, data.classes):
@@ -178,6 +179,12 @@ def _given(config, data, fits):
     if fits and is_stack(network):
         fits([LayerShape(la.name, la.inputs, la.outputs, la.group.size) for la in network.layers])
     return Subject(data, network, None, None)
+
+
+def _qonnx(path):
+    from .quant.network.qonnx import load_qonnx  # onnx is only needed here
+
+    return load_qonnx(path)
 
 
 def save_subject(subject, folder):

@@ -2,6 +2,7 @@
 """Programs of a matrix engine in the batch simulator."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from amaranth.hdl import Module, Signal
@@ -122,8 +123,9 @@ class GemmSimulator:
         count = sum(layer.tiles for layer in layers) * config.chain * config.result_beats
         run = self.simulator.run(inputs, outputs=count,
                                  record=["monitor__step"] if monitor else [], **stalls)
-        results = from_payload(run.outputs["data"], config.bus)
-        last = np.asarray(run.outputs["last"])
+        outputs = cast(dict, run.outputs)
+        results = from_payload(outputs["data"], config.bus)
+        last = np.asarray(outputs["last"])
         if last[:-1].any() or not last[-1]:
             raise AssertionError("last must come with the last word of results, and no other")
         steps = np.asarray(run.records["monitor__step"], bool)[run.start + start:] if monitor \

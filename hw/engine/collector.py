@@ -134,9 +134,9 @@ class Collector(wiring.Component):
             terms.append(self._register(
                 m, self._term(m, d, sums[d], of_row, of_column, columns), f"term_{d}"))
             if config.bias:
-                starts.append(self._register(
-                    m, self._entry("bias", config.sum_shape.width, columns, of_column)
-                    .as_signed(), f"start_{d}"))
+                bias = Value.cast(
+                    self._entry("bias", config.sum_shape.width, columns, of_column))
+                starts.append(self._register(m, bias.as_signed(), f"start_{d}"))
 
         # Stage 3: accumulate.
         written = self._next(m, added, "written")

@@ -188,9 +188,10 @@ class GemmConfig:
             raise ValueError(f"bus must be a multiple of 8, not {self.bus!r}")
         if self.bias and self.kind.scaling == "block":
             raise ValueError("bias must be False where results are FP32")
-        if self.result_lines < self.chain:
+        lines = self.result_lines or 0
+        if lines < self.chain:
             raise ValueError(f"result_lines must be at least {self.chain}, the sums of a chain, "
-                             f"not {self.result_lines!r}")
+                             f"not {lines!r}")
 
     def _fewest_chains(self):
         steps = self.longest_group if self.kind.group else 256
@@ -261,13 +262,18 @@ class GemmConfig:
         """Bits of a result on the stream: its width, rounded up to bytes."""
         return -(-self.sum_shape.width // 8) * 8
 
+    @property
+    def drains(self):
+        """Chains by which sums leave, a number."""
+        return self.chains or 1
+
     def beats(self, bits):
         """Words of the stream that a line takes."""
         return -(-bits // self.bus)
 
     @property
     def result_beats(self):
-        return self.beats(self.chains * self.result_bits)
+        return self.beats(self.drains * self.result_bits)
 
     def segments(self, layer, operand):
         """What a panel of an operand is made of: ``(memory, lines, beats per line)``.

@@ -31,6 +31,17 @@ ATTRIBUTES = {
     AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s",
     AttributeProto.FLOATS: "floats", AttributeProto.INTS: "ints", AttributeProto.TENSOR: "t",
 }
+# What attributes are made of, where an operation that is supported reads them.
+LISTS = "axes", "dilations", "kernel_shape", "pads", "perm", "strides"
+KINDS = {
+    **dict.fromkeys(LISTS, int),
+    **dict.fromkeys((
+        "axis", "ceil_mode", "count_include_pad", "group", "keepdims", "narrow", "signed",
+        "training_mode", "transA", "transB",
+    ), int),
+    **dict.fromkeys(("alpha", "beta", "epsilon", "max", "min"), float),
+    **dict.fromkeys(("auto_pad", "rounding_mode"), str),
+}
 
 
 def shown(text, most=80):
@@ -227,7 +238,16 @@ def _node(proto):
         elif item.type in (AttributeProto.FLOATS, AttributeProto.INTS):
             value = list(value)
         attributes[item.name] = value
+        kind = KINDS.get(item.name)
+        if kind and not all(isinstance(part, kind) for part in _parts(value)):
+            raise NetworkError(f"{where}: must be of {kind.__name__}, not {shown(value)}")
+        if kind and isinstance(value, list) != (item.name in LISTS):
+            raise NetworkError(f"{where}: must be {'a list' if item.name in LISTS else 'one'}")
     return node
+
+
+def _parts(value):
+    return value if isinstance(value, list) else [value]
 
 
 def _constant(node):

@@ -149,12 +149,15 @@ def test_affordable(prepared, compared):
         samples = arrows.affordable(program, divisor=divisor, cycles=100_000)
         requests, lengths = arrows.uart_frames(program, torch.zeros(samples + rows, 7))
         cycles = [
-            10 * divisor * (len(request) + length)
+            10 * divisor * (len(request) + length) + program.latency(rows)
             for request, length in zip(requests, lengths, strict=True)
         ]
         assert sum(cycles[:-1]) <= 100_000 < sum(cycles)
         compared(len(cycles))
     assert arrows.affordable(program, divisor=10**6) == rows
+    batches = arrows.affordable(program, cycles=100_000) // rows
+    taken = program.latency(rows) + rows * program.inputs
+    assert batches * taken <= 100_000 < (batches + 1) * taken
 
 
 def test_ties_are_counted(prepared):
