@@ -33,8 +33,13 @@ class Section(BaseModel):
 class DataSection(Section):
     """What to learn from."""
 
-    source: str = Field("digits", description="`digits`, or the path of an .npz file with x and y")
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(0.2, description="share held out")
+    source: str = Field(
+        "digits",
+        description="`digits`, `fashion`, `har`, or the path of an .npz file with x and y",
+    )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="share held out; `fashion` and `har` have a split of their own"
+    )
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Field(0, description="of the stratified split")
     normalise: Literal["max", "standard", "channel", "none"] = Field(
         "max",
@@ -142,7 +147,7 @@ class BuildSection(Section):
     """Bitstreams."""
 
     boards: list[str] = Field(
-        ["icebreaker", "ulx3s"], description="boards to build for; see `carrysave.fpga.boards`"
+        ["icebreaker", "ulx3s"], description="boards to build for; see `carrysave boards`"
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         [1, 2, 3, 4], description="of place and route, tried in turn until the clock is met"

@@ -14,7 +14,6 @@ from .subject import BATCH
 
 __all__ = ["gather"]
 
-
 WAVE = 5000  # cycles of the waveform in the report
 
 

