@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The evidence of a build: everything that its report shows, as plain data."""
 
+from math import prod
+
 import numpy as np
 import torch
 
@@ -90,6 +92,8 @@ def _layer(layer, before, after):
     return {
         "name": layer.name,
         "kind": layer.kind.replace("_", " "),
+        "inputs": prod(before),
+        "outputs": prod(after),
         "input": list(before),
         "output": list(after),
         "group": group and group.size,

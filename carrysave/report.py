@@ -132,6 +132,10 @@ def cycle_rows(cycles):
     return [*rows, ("", "read", cycles["read"], None)]
 
 
+def _lanes(evidence):
+    return (evidence.get("engine") or {}).get("lanes", 1)
+
+
 def _waves(evidence):
     """The waveform section: strip, two close-ups, and the whole inference."""
     wave = evidence["wave"]
@@ -141,7 +145,7 @@ def _waves(evidence):
     close_ups = []
     for title, window in (
         ("A dot product ends: the array goes on while its sums are scaled, added and written",
-         waveform.group_boundary(wave, network)),
+         waveform.group_boundary(wave, network) if _lanes(evidence) == 1 else None),
         ("Layer change: the last results are written before the next layer starts",
          waveform.layer_change(wave)),
     ):
@@ -152,7 +156,8 @@ def _waves(evidence):
     return {
         "names": [signal["name"] for signal in wave["signals"]],
         "length": length,
-        "strip": Markup(waveform.activity(wave, layers=[layer["name"] for layer in network])),
+        "strip": Markup(waveform.activity(wave, layers=[
+            layer["name"] for layer in network if layer.get("kind") != "flatten"])),
         "close_ups": close_ups,
         "whole": Markup(waveform.waveform(wave, last=LONGEST_WAVE, width=8)),
         "shown": min(length, LONGEST_WAVE),

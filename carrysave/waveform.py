@@ -224,7 +224,7 @@ def group_boundary(wave, network):
     (first, last, marks) or None
     """
     steps = _steps(wave)
-    if not steps or not network:
+    if not steps or not network or network[0].get("kind", "linear") != "linear":
         return None
     inputs, group = network[0]["inputs"], network[0]["group"]
     ends = sorted({*range(group, inputs + 1, group), inputs})

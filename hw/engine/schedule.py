@@ -134,8 +134,10 @@ def _row(config, layer):
 
 @lru_cache(maxsize=1)
 def _run():
-    import numba
-
+    try:
+        import numba
+    except ImportError:  # slower, and the same
+        return _cycles
     return numba.njit(cache=True)(_cycles)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from carrysave.hw.array.kind import kind_of
+from carrysave.hw.engine import schedule as schedule_module
 from carrysave.hw.engine.gemm import GemmEngine
 from carrysave.hw.engine.gemm_config import GemmConfig, Layer
 from carrysave.hw.engine.images import operand_of
@@ -137,6 +138,15 @@ def test_no_bubbles(number, size):
     layers = plan(config, [Gemm("g", *size)])
     cycles = schedule(config, array_latency(config), layers)
     assert cycles.layers[0].draining == 0
+
+
+def test_schedule_is_the_same_without_a_compiler(monkeypatch):
+    config = engine(ENGINES[5])
+    layers = [layer for size in ((30, 20, 200), (9, 40, 64))
+              for layer in list(tilings(config, Gemm("g", *size)))[::5]]
+    compiled = schedule(config, array_latency(config), layers)
+    monkeypatch.setattr(schedule_module, "_run", lambda: schedule_module._cycles)
+    assert schedule(config, array_latency(config), layers) == compiled
 
 
 def test_plan_takes_the_fewest_cycles():

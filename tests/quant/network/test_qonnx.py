@@ -255,8 +255,8 @@ def picture():
     f("Mul", float32(2.0))
     f.quant()
     f("Transpose", perm=[0, 3, 1, 2])
-    f("Conv", f.weights((4, 2, 3, 3), scale=float32([0.5, 1, 2, 0.5]).reshape(4, 1, 1, 1)),
-      auto_pad="SAME_UPPER", kernel_shape=[3, 3])
+    f("Conv", f.weights((4, 2, 2, 3), scale=float32([0.5, 1, 2, 0.5]).reshape(4, 1, 1, 1)),
+      auto_pad="SAME_UPPER", kernel_shape=[2, 3])
     # The factors are 2, -1, 0.5 and 0.
     f("BatchNormalization", float32([4, -2, 1, 0]), float32([3, 1, -2, 5]),
       float32([1, 0.5, 0, 0]), float32([4, 4, 4, 4]), epsilon=0.0)
