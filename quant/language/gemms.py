@@ -138,7 +138,7 @@ def quantise_gemm(activations, weights, kind):
     w = _encode(weights, how.weights, by_rows=how.per_channel)
     golden = gemm(a.encoded, w.encoded, a_format=a.format, b_format=w.format)
     if isinstance(a.format, Block):
-        golden = golden.view(torch.int32).long() & 0xFFFFFFFF
+        golden = torch.as_tensor(golden).view(torch.int32).long() & 0xFFFFFFFF
     return QuantisedGemm(kind, a, w, golden)
 
 
