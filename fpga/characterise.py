@@ -7,7 +7,8 @@ import json
 import statistics
 
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl._ir import PortDirection  # public only as the argument of convert()
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -177,6 +178,18 @@ def mapped(text, device, *, dsp, mapping, timeout, cache):
     return cached("characterise", inputs, produce, root=cache)[0]
 
 
+def _rtlil(unit):
+    """RTLIL of a unit; what is constant among its ports, as of streams that always are, is none."""
+    ports, constant = {}, False
+    for path, member, value in unit.signature.flatten(unit):
+        value = Value.cast(value)
+        constant |= isinstance(value, Const)
+        if not isinstance(value, Const):
+            direction = PortDirection.Input if member.flow == In else PortDirection.Output
+            ports["__".join(map(str, path))] = value, direction
+    return rtlil.convert(unit, name="top", emit_src=False, **({"ports": ports} if constant else {}))
+
+
 def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
     """Synthesise a unit on its own, by two mappings, and keep the better.
 
@@ -199,7 +212,7 @@ def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
     Area
     """
     device = check_family(family)
-    text = rtlil.convert(unit, name="top", emit_src=False)
+    text = _rtlil(unit)
     found = {}
     for mapping in MAPPINGS:
         folder = mapped(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)

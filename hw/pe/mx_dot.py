@@ -93,6 +93,11 @@ class MXDot(wiring.Component):
         return {"a": a.name, "b": b.name, "a_scale": a.scale.name, "b_scale": b.scale.name,
                 **({"tensor_scale": FP32.name} if self.two_level else {}), "o": FP32.name}
 
+    @property
+    def exponents(self):
+        """Least and greatest exponent of a block's sum, an integer, with its scales."""
+        return exponents_of(self.a_format, self.b_format)
+
     def elaborate(self, platform):
         m = Module()
         i, registers = self.i.p, self.registers
