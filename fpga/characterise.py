@@ -7,12 +7,12 @@ import json
 import statistics
 
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.hdl._ir import PortDirection  # public only as the argument of convert()
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..hw.cache import cached, digest
+from ..hw.ports import flat_ports
 from ..hw.yosys import run_yosys
 from . import boards
 from .synthesis import count
@@ -179,15 +179,9 @@ def mapped(text, device, *, dsp, mapping, timeout, cache):
 
 
 def _rtlil(unit):
-    """RTLIL of a unit; what is constant among its ports, as of streams that always are, is none."""
-    ports, constant = {}, False
-    for path, member, value in unit.signature.flatten(unit):
-        value = Value.cast(value)
-        constant |= isinstance(value, Const)
-        if not isinstance(value, Const):
-            direction = PortDirection.Input if member.flow == In else PortDirection.Output
-            ports["__".join(map(str, path))] = value, direction
-    return rtlil.convert(unit, name="top", emit_src=False, **({"ports": ports} if constant else {}))
+    """RTLIL of a unit."""
+    ports = {name: port[:2] for name, port in flat_ports(unit).items()}
+    return rtlil.convert(unit, name="top", emit_src=False, ports=ports)
 
 
 def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):

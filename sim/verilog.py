@@ -7,10 +7,9 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Const, Shape, Value
-from amaranth.hdl._ir import PortDirection  # public only as the argument of convert()
-from amaranth.lib.wiring import In
+from amaranth.hdl import Shape
 
+from ..hw.ports import flat_ports
 from ..hw.yosys import run_yosys
 
 __all__ = ["Design", "Port", "from_component"]
@@ -115,13 +114,9 @@ def from_component(component, *, name="top", flat=False):
         If Yosys rejects the design.
     """
     ports, signals = {}, {}
-    for path, member, value in component.signature.flatten(component):
-        value, port = Value.cast(value), "__".join(map(str, path))
-        if isinstance(value, Const):  # valid or ready of a stream that always is
-            continue
-        direction = PortDirection.Input if member.flow == In else PortDirection.Output
+    for port, (value, direction, shape) in flat_ports(component).items():
         signals[port] = value, direction
-        ports[port] = Port(port, len(value), direction.value, value.shape().signed, member.shape)
+        ports[port] = Port(port, len(value), direction.value, value.shape().signed, shape)
     text = rtlil.convert(component, name=name, ports=signals, emit_src=False)
     found = re.findall(rf"^module \\{re.escape(name)}$(.*?)^end$", text, re.M | re.S)[-1]
     found = re.findall(r"^  wire .*\b(?:input|output|inout) \d+ .*\\(\S+)$", found, re.M)

@@ -3,6 +3,7 @@
 """What an array computes with: formats, processing element, and what its sums are scaled by."""
 
 import dataclasses
+import functools
 import inspect
 
 from amaranth.lib import data
@@ -49,10 +50,15 @@ class Kind:
             return "block"
         return "group" if isinstance(self.weights, Group) else "none"
 
+    @functools.cached_property
+    def element(self):
+        """An element for groups of one step, whose numbers are those of the others."""
+        return self.build(1)
+
     @property
     def lanes(self):
         """Products per step."""
-        return self.build(1).lanes
+        return self.element.lanes
 
     @property
     def group(self):
@@ -62,7 +68,7 @@ class Kind:
     def build(self, steps, *, border=False):
         """An element for groups of up to so many steps.
 
-        With ``border`` it takes what :meth:`decode` gives, if decoders can be outside at all.
+        With ``border`` it takes what its method ``border`` makes of codes, if it has one.
         """
         accepted = inspect.signature(self.unit).parameters
         outside = {"decoders": False} if border and "decoders" in accepted else {}
@@ -71,7 +77,7 @@ class Kind:
 
     def layouts(self):
         """Layouts of what enters by row and by column in a step, as codes."""
-        members = [(name, field.shape) for name, field in self.build(1).i.p.shape()
+        members = [(name, field.shape) for name, field in self.element.i.p.shape()
                    if name not in CONTROL]
         return [data.StructLayout({name: shape for name, shape in members
                                    if (name in ROWS) == by_row}) for by_row in (True, False)]

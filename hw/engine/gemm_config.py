@@ -243,7 +243,7 @@ class GemmConfig:
         """Shape of a result: exact for every K up to ``k_max``; an FP32 code for blocks."""
         if self._blocks:
             return unsigned(32)
-        one = Shape.cast(self.kind.build(1).o.p.shape())
+        one = Shape.cast(self.kind.element.o.p.shape())
         products = -(1 << one.width - 1) if one.signed else 0, (1 << one.width - one.signed) - 1
         if self.kind.scaling == "group":
             products = product_range(products, (0, self.kind.weights.scale_max))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of graphs: convolutions, pooling, residual additions, all on chip."""
 
+from functools import partial
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -8,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..array.pe_array import PEArray
 from ..post.argmax import ArgMax
+from .by_layer import by_layer
 from .graph_post import GraphPost
 from .graph_program import Unit
 from .graph_steps import GraphSteps, table_bits
@@ -83,14 +86,7 @@ class GraphEngine(wiring.Component):
         loading = steps.phase == Phase.LOAD
         word_layout = data.ArrayLayout(signed(8), lanes)
 
-        def number(name, shape, value):
-            signal = Signal(shape, name=name)
-            with m.Switch(steps.layer):
-                for index, layer in enumerate(layers):
-                    with m.Case(index):
-                        m.d.comb += signal.eq(value(layer))
-            return signal
-
+        number = partial(by_layer, m, steps.layer, list(enumerate(layers)))
         unit = number("unit", Unit, lambda la: la.unit)
         final = number("final", 1, lambda la: la.final)
 

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What follows the array in an engine of graphs: scale, accumulate, requantise."""
 
+import functools
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..fixed.requantise import Requantise
+from .by_layer import by_layer
 from .graph_program import Unit
 from .graph_steps import table_bits
 
@@ -60,13 +63,7 @@ class GraphPost(wiring.Component):
         lanes, rows = range(config.lanes), config.rows
         macs = [(k, la) for k, la in enumerate(program.layers) if la.unit is Unit.MAC]
 
-        def number(name, shape, value):
-            signal = Signal(shape, name=name)
-            with m.Switch(self.layer):
-                for index, layer in macs:
-                    with m.Case(index):
-                        m.d.comb += signal.eq(value(layer))
-            return signal
+        number = functools.partial(by_layer, m, self.layer, macs)
 
         # Place of the sums.
         row = Signal(range(rows))

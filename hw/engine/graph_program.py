@@ -321,7 +321,7 @@ class _Compiler:
     def program(self):
         network, config = self.network, self.config
         self.sources = self._sources()
-        self.places, words = self._allocate()
+        self.places, words, fullest = self._allocate()
         for index, layer in enumerate(network.layers):
             if layer.kind != "flatten":
                 self._layer(index, layer)
@@ -332,11 +332,9 @@ class _Compiler:
         if self.layers[-1].pixels != 1:
             raise DoesNotFit(f"Layer {last.name}: the engine ends with one value for each class, "
                              f"not {self.layers[-1].pixels} positions")
-        for name, count, capacity in (
-                ("activation_words", words, config.activation_words),
-                ("weight_words", len(self.weights), config.weight_words)):
-            if capacity is not None and count > capacity:
-                raise DoesNotFit(f"The network needs {count} {name}; the engine has {capacity}")
+        if config.activation_words is not None and words > config.activation_words:
+            raise DoesNotFit(f"Layer {fullest}: with its inputs and what is needed later it takes "
+                             f"{words} activation_words; the engine has {config.activation_words}")
         return GraphProgram(
             config=config, layers=self.layers, steps=self.steps, weights=self.weights,
             scales=self.scales, channels=self.channels, shifts=self.shifts, weight=self.weight,
@@ -358,7 +356,7 @@ class _Compiler:
         return height * width * -(-channels // self.config.lanes)
 
     def _allocate(self):
-        """First word of each tensor, and how many words they need: first fit."""
+        """First word of each tensor, words of all by first fit, and the layer that needs most."""
         network = self.network
         needed = {0: -1}
         for index, places in enumerate(network.places):
@@ -366,7 +364,7 @@ class _Compiler:
             for place in places:
                 needed[self.sources[place]] = index
         final = self.sources[len(network.layers)]
-        live, places, most = [], {}, 0
+        live, places, most, fullest = [], {}, 0, network.layers[0].name
         for tensor in sorted(needed):
             if tensor == final:
                 places[tensor] = 0  # in the memory of results
@@ -379,8 +377,10 @@ class _Compiler:
                     break
                 start = max(start, stop)
             live.append((start, start + size, needed[tensor]))
-            places[tensor], most = start, max(most, start + size)
-        return places, most
+            places[tensor] = start
+            if start + size > most:
+                most, fullest = start + size, network.layers[max(made, 0)].name
+        return places, most, fullest
 
     def _layer(self, index, layer):
         places = self.network.places[index]
@@ -481,6 +481,10 @@ class _Compiler:
                     b, s = (factors[channel % len(factors)] if factors else (0, self.shifts[0]))
                     entry.append((int(layer.bias[channel]), b, self.shifts.index(s)))
                 self.channels.append(entry)
+        capacity = config.weight_words
+        if capacity is not None and len(self.weights) > capacity:
+            raise DoesNotFit(f"Layer {layer.name}: needs {len(self.weights)} weight_words, up to "
+                             f"and with this layer; the engine has {capacity}")
         width, wide = common["width"], common["words"]
         for n, (tap, word, _, _, end) in enumerate(steps):
             y, x = divmod(tap, kernel[1])

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sequencer of graphs: windows over images, tap by tap."""
 
+from functools import partial
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from .by_layer import by_layer
 from .sequencer import Phase
 
 __all__ = ["GraphSteps", "table_bits"]
@@ -82,13 +85,7 @@ class GraphSteps(wiring.Component):
         m.d.sync += place.eq(ahead)
 
         # Numbers of the layer.
-        def number(name, shape, value):
-            signal = Signal(shape, name=name)
-            with m.Switch(self.layer):
-                for index, layer in enumerate(layers):
-                    with m.Case(index):
-                        m.d.comb += signal.eq(value(layer))
-            return signal
+        number = partial(by_layer, m, self.layer, list(enumerate(layers)))
 
         step_base = number("step_base", len(place), lambda la: la.step_base)
         weight_base = number("weight_base", len(self.weight), lambda la: la.weight_base)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers without weights: the greatest of a window, the sum of two branches."""
 
+from functools import partial
+
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..fixed.requantise import Requantise
+from .by_layer import by_layer
 from .graph_post import clamped
 from .graph_program import Unit
 
@@ -78,13 +81,7 @@ class Addition(wiring.Component):
         rows, lanes = self.program.config.rows, self.program.config.lanes
         layers = [(k, la) for k, la in enumerate(self.program.layers) if la.unit is Unit.ADD]
 
-        def number(name, shape, value):
-            signal = Signal(shape, name=name)
-            with m.Switch(self.layer):
-                for index, layer in layers:
-                    with m.Case(index):
-                        m.d.comb += signal.eq(value(layer))
-            return signal
+        number = partial(by_layer, m, self.layer, layers)
 
         # Both words of all rows, then row by row.
         words = self.values.shape()

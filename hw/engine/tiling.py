@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# amaranth: UnusedElaboratable=no
 """GEMMs to programs: the order of the loops that takes the fewest cycles."""
 
 from itertools import permutations, product
@@ -26,9 +25,8 @@ class Gemm(NamedTuple):
 
 def array_latency(config):
     """Cycles from the end of a group to its first sums, see `PEArray`."""
-    element = config.kind.build(1, border=True)
     hops = config.rows + config.columns - 2 if config.systolic else 0
-    return 2 + element.latency + hops
+    return 2 + config.kind.element.latency + hops
 
 
 def tilings(config, gemm):
@@ -38,7 +36,8 @@ def tilings(config, gemm):
     ------
     Layer
     """
-    lanes, unit = config.kind.lanes, config.kind.group or config.kind.lanes
+    lanes = config.kind.lanes
+    unit = min(config.kind.group or lanes, -(-gemm.k // lanes) * lanes)
     steps_of_unit = unit // lanes
     units = -(-gemm.k // unit)
     most = min(config.a_lines, config.w_lines, LIMIT) // steps_of_unit

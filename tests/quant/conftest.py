@@ -7,6 +7,8 @@ from math import ceil, floor, trunc
 import pytest
 import torch
 
+from carrysave.quant.data import Unavailable
+
 HALF = Fraction(1, 2)
 ROUND = {
     "TRN": floor,
@@ -46,6 +48,19 @@ def fixed_reference():
         return max(least, min(n, greatest))
 
     return cast
+
+
+@pytest.fixture(scope="session")
+def reachable():
+    """Call ``reachable(f, ...)`` for its result; skips the test where what it needs is not."""
+
+    def call(function, *args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except Unavailable as error:
+            pytest.skip(str(error))
+
+    return call
 
 
 @pytest.fixture(scope="module")

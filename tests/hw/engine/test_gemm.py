@@ -124,6 +124,19 @@ def test_every_result_and_every_cycle(number):
     assert compared > 1000
 
 
+def test_k_shorter_than_a_group_that_exceeds_the_memories():
+    a, w, options, parameters = ENGINES[4]
+    config = engine((a, w, options, {**parameters, "a_lines": 8, "w_lines": 8}))
+    assert not list(tilings(config, Gemm("long", 4, 4, 16)))
+    assert list(tilings(config, Gemm("short", 4, 4, 5)))
+    rng = np.random.default_rng(3)
+    x, y = matrix(a, rng, (6, 5)), matrix(w, rng, (5, 5))
+    layers = plan(config, [Gemm("short", 6, 5, 5)])
+    run = GemmSimulator(config, short=True).run(layers, [(operand_of(a, x), operand_of(w, y))])
+    assert not differing([golden(config, x, y, None)], run)
+    assert run.total == schedule(config, array_latency(config), layers).total
+
+
 def test_a_wrong_weight_shows():
     config, rng = engine(ENGINES[4]), np.random.default_rng(0)
     layers, operands, expected = draw_program(config, rng)

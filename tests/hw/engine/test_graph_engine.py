@@ -244,11 +244,16 @@ def test_what_the_engine_has_not(change, message):
         compile_graph(net.network(), GraphConfig())
 
 
-def test_capacity():
+@pytest.mark.parametrize("capacity, message", [
+    ({"weight_words": 15}, "Layer layer1: needs 20 weight_words, up to and with this layer; the "
+                           "engine has 15"),
+    ({"activation_words": 9}, "Layer layer0: with its inputs and what is needed later it takes 10 "
+                              "activation_words; the engine has 9"),
+])
+def test_capacity(capacity, message):
     network = vectors(np.random.default_rng(2)).network()
-    message = "^The network needs [0-9]+ weight_words; the engine has 3$"
-    with pytest.raises(DoesNotFit, match=message):
-        compile_graph(network, GraphConfig(weight_words=3))
+    with pytest.raises(DoesNotFit, match=f"^{re.escape(message)}$"):
+        compile_graph(network, GraphConfig(**capacity))
 
 
 @pytest.mark.parametrize("arguments, message", [
