@@ -4,6 +4,7 @@
 
 import importlib.metadata
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def all_blocks(config, *, progress=None):
     language, kinds = _language(config), config.layers.kinds
     errors, block = {kind: [] for kind in kinds}, []
     programs = {kind: ([], []) for kind in kinds}
-    engines = {}
+    compiled = {}
 
     def add(gemm):
         for kind in kinds:
@@ -87,9 +88,11 @@ def all_blocks(config, *, progress=None):
             return
         progress(f"{block[0].name.rsplit('.', 1)[0]}: {', '.join(kinds)}")
         for kind in kinds:
-            engines[kind], program, cycles = _compiled(config, language.KINDS[kind], block)
-            programs[kind][0].extend(program)
-            programs[kind][1].append(cycles)
+            if kind not in compiled:  # blocks are of one shape
+                compiled[kind] = _compiled(config, language.KINDS[kind], block)
+            _, program, cycles = compiled[kind]
+            programs[kind][0].extend(_renamed(program, block))
+            programs[kind][1].append(replace(cycles, layers=_renamed(cycles.layers, block)))
         block.clear()
 
     _fetched(_every_gemm, language, config.workload.tokens, add)
@@ -97,8 +100,12 @@ def all_blocks(config, *, progress=None):
     for kind in kinds:
         program, cycles = programs[kind]
         runs.append({"kind": kind, **_counts(program, _joined(cycles), errors[kind]),
-                     "config": describe(engines[kind])})
+                     "config": describe(compiled[kind][0])})
     return runs
+
+
+def _renamed(layers, gemms):
+    return [replace(layer, name=gemm.name) for layer, gemm in zip(layers, gemms, strict=True)]
 
 
 def _joined(schedules):
