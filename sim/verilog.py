@@ -2,6 +2,7 @@
 """Designs as Verilog: what the simulators need to know of one."""
 
 import dataclasses
+import itertools
 import re
 import tempfile
 from pathlib import Path
@@ -144,12 +145,18 @@ def from_component(component, *, name="top", flat=False):
 
 def _with_loops(verilog):
     """Memories that start with zeros filled by loops, in place of a line for each word."""
+    numbers = itertools.count()
+
     def loop(match):
         indent, memory, value = match[1], match[2], match[3]
         lines = match[0].splitlines()
         first, last = (re.findall(r"\[(\d+)\] = ", line)[-1] for line in (lines[0], lines[-1]))
-        return (f"{indent}for (integer word = {first}; word <= {last}; word = word + 1)\n"
-                f"{indent}  {memory}[word] = {value};\n")
+        # A block needs a name to have a variable, in Verilog.
+        return (f"{indent}begin : fill_{next(numbers)}\n"
+                f"{indent}  integer word;\n"
+                f"{indent}  for (word = {first}; word <= {last}; word = word + 1)\n"
+                f"{indent}    {memory}[word] = {value};\n"
+                f"{indent}end\n")
 
     return re.sub(r"^( +)(\S+ ?)\[\d+\] = (\d+'h0+);\n(?:\1\2\[\d+\] = \3;\n){7,}", loop, verilog,
                   flags=re.M)

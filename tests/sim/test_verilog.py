@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import re
+import tempfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth import *
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from carrysave.hw.yosys import run_yosys
+from carrysave.sim.batch import BatchSimulator
 from carrysave.sim.verilog import Design, Port, from_component
 
 from .units import Double, E2M1Dot
@@ -69,3 +76,50 @@ def test_other_domains_are_refused():
 def test_ports_compare_without_shapes():
     ports = (Port("a", 1, "input", shape=range(2)),)
     assert Design({}, "top", None, None, ports).port("a") == Port("a", 1, "input")
+
+
+class Table(wiring.Component):
+    """A memory that starts with some words and zeros; what is written is read later."""
+
+    i: In(stream.Signature(data.StructLayout({"address": 5, "value": 8, "write": 1})))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=8, depth=32, init=[7, 0, 9])
+        read, write = memory.read_port(), memory.write_port()
+        m.d.comb += [
+            self.i.ready.eq(self.o.ready | ~self.o.valid), read.en.eq(self.i.ready),
+            read.addr.eq(self.i.p.address), write.addr.eq(self.i.p.address),
+            write.data.eq(self.i.p.value),
+            write.en.eq(self.i.valid & self.i.ready & self.i.p.write), self.o.p.eq(read.data),
+        ]
+        with m.If(self.i.ready):
+            m.d.sync += self.o.valid.eq(self.i.valid)
+        return m
+
+
+def test_zeros_of_memories_are_filled_by_loops(compared):
+    design = from_component(Table())
+    text = design.sources["top.v"]
+    assert "integer word" in text and text.count("] = 8'h00;") < 29
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "top.v").write_text(text)
+        run_yosys(["read_verilog top.v", "hierarchy -check -top top"], cwd=folder)  # not -sv
+    rng, stored, expected = np.random.default_rng(0), [7, 0, 9] + [0] * 29, []
+    inputs = {"address": np.r_[np.arange(32), rng.integers(0, 32, 500)],
+              "value": rng.integers(0, 256, 532),
+              "write": np.r_[np.zeros(32, int), rng.integers(0, 2, 500)]}
+    for address, value, write in zip(*inputs.values(), strict=True):
+        expected.append(stored[address])
+        if write:
+            stored[address] = value
+    for each in design, from_component(Table(), flat=True):
+        run = BatchSimulator(each, short=True).run(inputs, outputs=532)
+        assert np.asarray(run.outputs).tolist() == expected
+        compared(532)
+
+
+def test_flat_designs_have_one_module():
+    assert len(re.findall(r"^module ", from_component(Table(), flat=True).sources["top.v"],
+                          re.M)) == 1
