@@ -22,8 +22,9 @@ from .fpga.synthesis import ResourceError
 from .fpga.tools import ToolError
 from .hw.engine.choice import engine_of, is_stack
 from .hw.engine.engine import Engine
+from .hw.engine.graph_compiler import compile_graph
 from .hw.engine.graph_engine import GraphEngine
-from .hw.engine.graph_program import GraphConfig, compile_graph
+from .hw.engine.graph_program import GraphConfig
 from .hw.engine.program import DoesNotFit, EngineConfig, check_capacity, compile_network
 from .hw.io.accelerator import Accelerator
 from .hw.yosys import YosysError

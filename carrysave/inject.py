@@ -5,7 +5,8 @@ import re
 from dataclasses import replace
 
 from .errors import BadInput
-from .hw.engine.graph_program import GraphProgram, compile_graph
+from .hw.engine.graph_compiler import compile_graph
+from .hw.engine.graph_program import GraphProgram
 
 __all__ = ["inject"]
 

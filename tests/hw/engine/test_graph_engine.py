@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from carrysave.hw.engine.graph_compiler import compile_graph
 from carrysave.hw.engine.graph_engine import GraphEngine
-from carrysave.hw.engine.graph_program import GraphConfig, compile_graph
+from carrysave.hw.engine.graph_program import GraphConfig
 from carrysave.hw.engine.program import DoesNotFit
 from carrysave.hw.engine.sequencer import Phase
 from carrysave.quant.formats import Group, Int
