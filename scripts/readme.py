@@ -2,11 +2,13 @@
 """Write the generated parts of the README.
 
 The configuration and the formats come from their declarations, the measured numbers from
-``reports/digits.json`` and, of units, from ``reports/resources.csv`` (``scripts/resources.py``).
-``--measured`` first makes that file anew from ``build/digits`` (after ``make demo``); ``--check``
-only says whether the README is current.
+``reports/digits.json``, those of units from ``reports/resources.csv`` (``scripts/resources.py``),
+of arrays from ``reports/arrays.csv`` (``scripts/arrays.py``). ``--measured`` first makes
+``digits.json`` anew from ``build/digits`` (after ``make demo``); ``--check`` only says whether the
+README is current.
 """
 
+import csv
 import json
 import re
 import sys
@@ -23,6 +25,7 @@ from carrysave.quant import formats
 ROOT = Path(__file__).parents[1]
 BASELINE, FAMILIES = "multiplier-w8a8", {"ecp5": "ECP5", "ice40": "iCE40 UP5K"}
 README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
+ARRAYS = ROOT / "reports" / "arrays.csv"
 KEPT = ("name", "identity", "tools", "accuracy", "network", "engine", "cycles", "boards", "ledger")
 
 
@@ -131,6 +134,23 @@ def resources(rows):
     return "".join(lines)
 
 
+def arrays(rows):
+    """Arrays of equal area: elements, and how much faster than int8 networks run on them."""
+    names = [key.removesuffix(" cycles") for key in rows[0] if key.endswith(" cycles")]
+    lines = [f"| array | sites of an element | elements | sites | decoders |"
+             f"{''.join(f' {name} |' for name in names)}\n|---|---:|---:|---:|---:|"
+             f"{'---:|' * len(names)}\n"]
+    for row in rows:
+        lanes = f" × {row['lanes']}" if row["lanes"] != "1" else ""
+        share = 100 * int(row["decoders"]) / int(row["sites"])
+        gains = "".join(f" {1 / float(row[f'{name} cycles x area, of int8']):.2f} |"
+                        for name in names)
+        lines.append(
+            f"| {row['array']} | {row['element']} | {row['rows']} × {row['columns']}{lanes} "
+            f"| {int(row['sites']):,} | {f'{share:.1f} %' if share else '–'} |{gains}\n")
+    return "".join(lines)
+
+
 def refresh():
     """Make ``reports/digits.json`` of the last demo."""
     source = ROOT / "build" / "digits" / "evidence.json"
@@ -154,6 +174,7 @@ def main():
         "ledger": ledger(report),
         "measured": measured(report),
         "resources": resources(read()),
+        "arrays": arrays(list(csv.DictReader(ARRAYS.open(encoding="utf-8")))),
     }
     before = after = README.read_text(encoding="utf-8")
     for name, text in parts.items():
