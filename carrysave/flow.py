@@ -124,7 +124,7 @@ def prepare(config, *, fault=None, progress=None):
     chosen = [boards.get(name) for name in config.build.boards]
     for board in chosen:
         divisor(config, board)
-    engine_config = _engine_config(config)
+    engine_config, graph = _engine_config(config), _graph_config(config)
 
     def fits(shapes):
         check_capacity(shapes, engine_config)
@@ -138,7 +138,7 @@ def prepare(config, *, fault=None, progress=None):
         report("model")
         subject = load_subject(config, fits=fits, progress=report)
         report("compiling the network for the engine")
-        clean = _compiled(subject.network, config, engine_config)
+        clean = _compiled(subject.network, config, engine_config, graph)
     except DoesNotFit as error:
         raise BadInput(f"engine: {error}") from None
     program = inject(clean, fault) if fault else clean
@@ -160,7 +160,19 @@ def _engine_config(config):
         raise BadInput(f"engine.{error}") from None
 
 
-def _compiled(network, config, stack):
+def _graph_config(config):
+    """What the engine of graphs is built with."""
+    engine = config.engine
+    lanes = engine.lanes or next(n for n in (4, 3, 2, 1) if engine.columns % n == 0)
+    try:
+        return GraphConfig(rows=engine.rows, columns=engine.columns, lanes=lanes,
+                           element=engine.element, weight_words=engine.weight_words,
+                           activation_words=engine.activation_words)
+    except ValueError as error:
+        raise BadInput(f"engine.{error}") from None
+
+
+def _compiled(network, config, stack, graph):
     """Program for the engine that the configuration and the network ask for."""
     engine = config.engine
     if engine.lanes is None and is_stack(network):
@@ -168,13 +180,6 @@ def _compiled(network, config, stack):
     for name in "drains", "scale_words", "bias_words":
         if getattr(engine, name) is not None:
             raise BadInput(f"engine.{name}: only for stacks of linear layers; leave it out")
-    lanes = engine.lanes or next(n for n in (4, 3, 2, 1) if engine.columns % n == 0)
-    try:
-        graph = GraphConfig(rows=engine.rows, columns=engine.columns, lanes=lanes,
-                            element=engine.element, weight_words=engine.weight_words,
-                            activation_words=engine.activation_words)
-    except ValueError as error:
-        raise BadInput(f"engine.{error}") from None
     program = compile_graph(network, graph)
     for name in config.build.boards:
         board, bits = boards.get(name), sum(program.memory_bits.values())
