@@ -28,30 +28,29 @@ class Nearest:
         self.values = np.array(values, np.float64)
         exact = [Fraction(float(value)) for value in values]
         middles = [(a + b) / 2 for a, b in zip(exact, exact[1:], strict=False)]
-        # The greatest float that is not above each middle, and whether it is the middle itself.
+        # The greatest float that is not above each middle; and the one before, where that float is
+        # the middle and a tie goes up: what is greater is nearer to the upper value.
         below = [float(middle) for middle in middles]
-        below = [x if Fraction(x) <= m else float(np.nextafter(x, -np.inf))
-                 for x, m in zip(below, middles, strict=True)]
-        self.middles = np.array(below, np.float64)
-        self.ties = np.array([Fraction(x) == m for x, m in zip(below, middles, strict=True)], bool)
+        below = np.array([x if Fraction(x) <= m else float(np.nextafter(x, -np.inf))
+                          for x, m in zip(below, middles, strict=True)], np.float64)
+        tie = np.array([Fraction(x) == m for x, m in zip(below.tolist(), middles, strict=True)],
+                       bool)
         even = np.array(even, bool)
         outward = np.abs(self.values[1:]) > np.abs(self.values[:-1])
-        self.up = {  # whether a tie between i and i + 1 goes up
+        up = {
             "half_even": np.where(even[1:] == even[:-1], ~outward, even[1:]),
             "half_up": np.ones(len(middles), bool),
             "half_down": np.zeros(len(middles), bool),
             "half_away": outward,
             "half_zero": ~outward,
         }
+        self.limits = {name: np.where(tie & goes, np.nextafter(below, -np.inf), below)
+                       for name, goes in up.items()}
 
     def index(self, x, rounding):
         """Index of the value that each float is rounded to; not for NaN."""
-        if rounding in self.up:
-            up = np.append(self.up[rounding], False)
-            index = np.searchsorted(self.middles, x, side="left")
-            at = np.minimum(index, max(len(self.middles) - 1, 0))
-            tie = self.ties[at] & (self.middles[at] == x) if len(self.middles) else False
-            return index + (tie & up[at])
+        if rounding in self.limits:
+            return np.searchsorted(self.limits[rounding], x, side="left")
         index = np.searchsorted(self.values, x, side="right") - 1
         if rounding == "zero":
             # Up from below 0, and not across it: without a 0, to the least of the same sign.

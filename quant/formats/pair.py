@@ -17,6 +17,7 @@ from .scalar import as_float64, code_dtype, real
 __all__ = ["Pair", "PairCodes"]
 
 RULES = ("larger", "left")
+CACHED = 1 << 15  # values of a search at a time: what fits a cache
 
 
 class PairCodes(NamedTuple):
@@ -133,16 +134,21 @@ class Pair:
         k = values.shape[-1]
         pad = [(0, 0)] * (values.ndim - 1) + [(0, k % 2)]
         pairs = np.pad(values, pad).reshape(*values.shape[:-1], -1, 2)
-        nearest, codes, is_outlier = _union(self)
-        index = nearest.index(pairs, "half_away")
-        code, outlier = codes[index], is_outlier[index]
-        left, right = outlier[..., 0], outlier[..., 1]
-        both = left & right
-        keep_left = (rule == "left") | (np.abs(pairs[..., 0]) >= np.abs(pairs[..., 1]))
-        victim = np.stack([right & ~(both & keep_left), left & ~(both & ~keep_left)], -1)
-        code = np.where(victim, self.identifier, code).astype(code_dtype(2 * self.bits))
+        _, codes, _ = _union(self)
+        index, outlier, victim = self._nearest(pairs, rule)
+        code = np.where(victim, self.identifier, codes[index]).astype(code_dtype(2 * self.bits))
         words = code[..., 0] | code[..., 1] << self.bits
-        return PairCodes(words, k, int(outlier.sum()), int(both.sum()))
+        return PairCodes(words, k, int(outlier.sum()), int(outlier.all(-1).sum()))
+
+    def _nearest(self, pairs, rule):
+        """Of real pairs, (…, 2): index into `_union`, whether an outlier, whether a victim."""
+        nearest, _, is_outlier = _union(self)
+        index = nearest.index(pairs, "half_away")
+        outlier = is_outlier[index]
+        left, right = outlier[..., 0], outlier[..., 1]
+        keep_left = (rule == "left") | (np.abs(pairs[..., 0]) >= np.abs(pairs[..., 1]))
+        victim = np.stack([right & ~(left & keep_left), left & ~(right & ~keep_left)], -1)
+        return index, outlier, victim
 
     def split(self, words):
         """Codes of both halves and which of them are outliers.
@@ -203,13 +209,27 @@ class Pair:
         mean, spread = (f(values, axis=over, keepdims=True) for f in (np.mean, np.std))
         reach = np.maximum(np.abs(mean + 3 * spread), np.abs(mean - 3 * spread))
         reach = np.where(reach > 0, reach, 1) / float(self.normal.max)
+        alphas = np.arange(75, 251) / 100 if alphas is None else alphas
+        padded = np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, values.shape[-1] % 2)])
+        if axis is None:
+            return self._search(padded.reshape(1, -1), reach.reshape(1, 1), alphas).reshape(())
+        rows, reach = padded.reshape(-1, padded.shape[-1]), reach.reshape(-1, 1)
+        step = max(1, CACHED // rows.shape[-1])
+        best = [self._search(rows[i : i + step], reach[i : i + step], alphas)
+                for i in range(0, len(rows), step)]
+        return np.concatenate(best).reshape(*values.shape[:-1], 1)
+
+    def _search(self, rows, reach, alphas):
+        """The best scale of each row: (rows, 1), from (rows, even K) and (rows, 1)."""
+        table = _union(self)[0].values
         best, least = reach, np.full(reach.shape, np.inf)
-        for alpha in np.arange(75, 251) / 100 if alphas is None else alphas:
+        for alpha in alphas:
             unit = alpha * reach
-            error = self.values(self.encode(values / unit)) * unit - values
-            error = (error**2).sum(axis=over, keepdims=True)
+            index, _, victim = self._nearest((rows / unit).reshape(len(rows), -1, 2), "larger")
+            error = np.where(victim, 0, table[index]).reshape(rows.shape) * unit - rows
+            error = (error**2).sum(axis=-1, keepdims=True)
             best, least = np.where(error < least, unit, best), np.minimum(error, least)
-        return best.reshape(()) if axis is None else best
+        return best
 
 
 @lru_cache(maxsize=16)

@@ -87,7 +87,8 @@ def test_faults_that_are_nowhere(fault, message, prepared):
 
 
 def test_report(prepared, verified):
-    evidence = json.loads(json.dumps(gather(prepared, *verified, [])))
+    ledger, run = verified
+    evidence = json.loads(json.dumps(gather(prepared, ledger, run, [])))
     page = render_report(evidence)
     for text in ("8 × 8 × 1", "average pool", "add", "of 4 lanes"):
         assert text in page
