@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, numpy_helper
 
-from .file import NetworkError
+from ..file import NetworkError
 
 __all__ = ["DOMAINS", "Graph", "Node", "read_graph"]
 

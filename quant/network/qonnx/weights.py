@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from ..formats import Group, Int
+from ...formats import Group, Int
 
 __all__ = ["SCALES", "Codes", "grouped"]
 
