@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .hw.cache import cached, digest
+from .hw.cache import digest
 from .hw.engine.choice import engine_of
 from .hw.io.accelerator import Accelerator
 from .hw.io.protocol import (
@@ -19,6 +19,7 @@ from .hw.io.protocol import (
     pack_request,
     pack_response,
 )
+from .known import known_arrows
 from .sim import initial_board, verilator
 from .sim.ledger import Arrow
 from .sim.verilog import from_component
@@ -86,18 +87,8 @@ def memory_arrow(subject, program, design, *, divisor, startup, clock_hz, on=Non
                                             cycles=cycles, on=on)])[0]
 
 
-class _NotExact(Exception):
-    """Carries arrows past the cache, which keeps only exact ones."""
-
-
 def _known(inputs, sent, run):
     """Arrows from the cache, or run now."""
-    def produce(folder):
-        found = [arrow.to_json() for arrow in run()]
-        if any(arrow["status"] != "exact" for arrow in found):
-            raise _NotExact(found)
-        (folder / "arrows.json").write_text(json.dumps(found))
-
     here = Path(verilator.__file__).parent
     key = {
         "inputs": digest(json.dumps(inputs, sort_keys=True)),
@@ -106,11 +97,7 @@ def _known(inputs, sent, run):
         "code": digest("".join(path.read_text() for path in sorted(here.iterdir())
                                if path.suffix in (".py", ".cpp", ".h"))),
     }
-    try:
-        folder, _ = cached("initial", key, produce)
-        found = json.loads((folder / "arrows.json").read_text())
-    except _NotExact as error:
-        found = error.args[0]
+    found, _ = known_arrows("initial", key, run)
     return [_arrow(entry) for entry in found]
 
 

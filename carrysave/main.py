@@ -241,8 +241,11 @@ def verify(
     ] = 120,
     inject: Inject = None,
     netlists: Annotated[
-        bool, typer.Option(help="Compare the netlists as well; they must be synthesised first.")
-    ] = True,
+        bool | None,
+        typer.Option("--netlists/--no-netlists",
+                     help="Compare the netlists as well, as is the default; they must be "
+                          "synthesised first."),
+    ] = None,
     chain: Annotated[
         bool,
         typer.Option("--chain", help="Everything: netlists, routed designs, bitstreams taken "
@@ -263,11 +266,13 @@ def _verify_config(config, inject, netlists, chain, as_json):
     from . import flow
     from .config import load_config
 
+    if chain and netlists is False:
+        raise BadInput("--chain must come without --no-netlists: netlists are a part of the chain")
     content = load_config(config)
     with Progress(as_json) as progress:
         prepared = flow.prepare(content, fault=inject, progress=progress)
         ledger, _ = flow.verify(
-            prepared, netlists=netlists or chain, chain=chain, progress=progress)
+            prepared, netlists=netlists is not False, chain=chain, progress=progress)
     if as_json:
         _show(ledger.to_json())
     else:
@@ -451,6 +456,8 @@ def estimate(
     from .estimate import estimate as run
     from .matrix_config import load_matrix_config
 
+    if plot is not None and plot.suffix != ".svg":
+        raise BadInput(f"--plot: must end in .svg, not {plot.suffix or plot.name!r}")
     content = load_matrix_config(
         config, rows=rows, columns=columns, activations=activations, weights=weights)
     with Progress(as_json) as progress:

@@ -206,12 +206,15 @@ def fewest_lanes(preset):
 def bitstream_arrows(preset, *, timeout=60):
     """Netlist, routed design and bitstream of a unit in a harness on the iCE40 UP5K.
 
-    Nothing for a unit of more than `LARGEST` LUTs and payload bits.
+    Not run for a unit of more than `LARGEST` LUTs and payload bits.
     """
     unit = preset.build()
     size = netlist_alone(unit, "ice40").resources["lut4"]
-    if size + len(Value.cast(unit.i.p)) + len(Value.cast(unit.o.p)) > LARGEST:
-        return []
+    size_with_pins = size + len(Value.cast(unit.i.p)) + len(Value.cast(unit.o.p))
+    if size_with_pins > LARGEST:
+        why = f"{size_with_pins:,} LUTs and payload bits; a harness on an UP5K takes {LARGEST}"
+        return [Arrow("rtl", "bitstream", "batch", on="ice40", ran=False, why=why,
+                      what="pins of a harness")]
     ice40.icebox()  # if that is missing, nothing else is tried
     made = harnessed(unit)
     rtl = from_component(Harness(preset.build()))

@@ -72,6 +72,8 @@ def _method(arrow):
 
 def _difference(first):
     """The first difference in words."""
+    if first is None:
+        return "nothing was compared"
     found, expected = first["found"], first["expected"]
     if isinstance(found, dict) and first["element"] is None:
         found = ", ".join(f"{name} {value}" for name, value in found.items())
@@ -125,18 +127,26 @@ def _many(found):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for ledger, known in found:
-        states = {arrow["status"] for arrow in ledger["arrows"]}
-        state = next(each for each in ("differs", "not run", "exact") if each in states)
         seconds = sum(arrow["seconds"] for arrow in ledger["arrows"])
         table.add_row(
             ledger["subject"], *_counts(ledger["arrows"], columns, chain),
             *(() if chain else ("known" if known else f"{seconds:.1f}",)),
-            f"[{STYLES[state]}]"
-            f"{'not all proved' if state == 'not run' and not missing(ledger) else state}[/]")
+            _state(ledger))
     table.add_section()
     every = [arrow for ledger, _ in found for arrow in ledger["arrows"]]
     table.add_row("all", *_counts(every, columns, chain), *(("",) if chain else ("", "")))
     return table
+
+
+def _state(ledger):
+    """The worst status of a unit's arrows, and what was not run."""
+    states = {arrow["status"] for arrow in ledger["arrows"]}
+    state = next(each for each in ("differs", "not run", "exact") if each in states)
+    text = state
+    if state == "not run" and not missing(ledger):
+        methods = {arrow["method"] for arrow in ledger["arrows"] if arrow["status"] == state}
+        text = "not all proved" if methods & {*PROOFS} else "no bitstream"
+    return f"[{STYLES[state]}]{text}[/]"
 
 
 def _short(count):

@@ -17,8 +17,9 @@ from amaranth.back import rtlil
 
 from .errors import BadInput, Failure
 from .hw import catalogue
-from .hw.cache import cached, digest
+from .hw.cache import digest
 from .hw.yosys import YosysError
+from .known import known_arrows
 from .sim.ledger import Ledger
 
 __all__ = ["CHAIN", "describe", "find", "trials", "verify_rtl", "verify_units"]
@@ -119,17 +120,13 @@ def _chain_key():
     }
 
 
-class _NotExact(Exception):
-    """Carries arrows past the cache, which keeps only exact ones."""
-
-
 def _verify(name, kinds, timeout):
     """The ledger of one unit as JSON, and whether all of it was known already."""
     preset = catalogue.get(name)
     key = _key(preset, timeout)
     arrows, all_known = [], True
     for kind in kinds:
-        def produce(folder, kind=kind):
+        def run(kind=kind):
             import torch
 
             from .sim import units
@@ -138,21 +135,12 @@ def _verify(name, kinds, timeout):
             if kind in CHAIN:
                 from . import unit_chain
 
-                found = unit_chain.verify(preset, kind, timeout=timeout)
-            else:
-                found = units.verify(preset.build(), kinds=[kind], timeout=timeout)
-            content = json.loads(json.dumps([arrow.to_json() for arrow in found], default=str))
-            if any(arrow["status"] != "exact" for arrow in content):
-                raise _NotExact(content)
-            (folder / "arrows.json").write_text(json.dumps(content))
+                return unit_chain.verify(preset, kind, timeout=timeout)
+            return units.verify(preset.build(), kinds=[kind], timeout=timeout)
 
-        try:
-            inputs = {**key, "kind": kind, **(_chain_key() if kind in CHAIN else {})}
-            folder, known = cached("units", inputs, produce)
-            arrows += json.loads((folder / "arrows.json").read_text())
-        except _NotExact as error:
-            known = False
-            arrows += error.args[0]
+        inputs = {**key, "kind": kind, **(_chain_key() if kind in CHAIN else {})}
+        found, known = known_arrows("units", inputs, run)
+        arrows += found
         all_known &= known
     return {**Ledger(name, tools()).to_json(), "arrows": arrows}, all_known
 

@@ -153,6 +153,7 @@ def test_command(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("args, message", [
     (["--rows", 0], "error: --rows: should be greater than or equal to 1, not 0"),
     (["--plot", "/nowhere/x.svg"], "error: --plot: /nowhere/x.svg cannot be written: No such file"),
+    (["--plot", "x.txt"], "error: --plot: must end in .svg, not '.txt'"),
     (["--activations", "mxfp4"], "error: engine: Activations and weights must both be in blocks"),
 ])
 def test_command_wrong(tmp_path, monkeypatch, capsys, args, message):

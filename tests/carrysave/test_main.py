@@ -139,6 +139,7 @@ def test_infer_own_inputs(bees):
 @pytest.mark.parametrize("args, message", [
     (["build", "none.toml"], "none.toml: no such file"),
     (["verify", "CONFIG", "--inject", "x"], "--inject: must be MEMORY:INDEX[:BIT]"),
+    (["verify", "CONFIG", "--chain", "--no-netlists"], "--chain must come without --no-netlists"),
     (["infer", "CONFIG"], "infer: give either --port PORT or --simulate"),
     (["infer", "CONFIG", "--port", "/dev/ttyNone"], "/dev/ttyNone: "),
     (["infer", "CONFIG", "--simulate", "--board", "x"], "--board: Board must be one of"),

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from carrysave import main, unit_chain, units
+from carrysave import known, main, unit_chain, units
 from carrysave.fpga import ice40
 from carrysave.fpga.alone import netlist_alone
 from carrysave.fpga.characterise import Harness
@@ -133,7 +133,9 @@ def test_bit_of_the_routing(chained, compared, tmp_path):
 
 def test_large_units_have_no_bitstream(monkeypatch):
     monkeypatch.setattr(unit_chain, "LARGEST", 10)
-    assert unit_chain.bitstream_arrows(KHOT) == []
+    (arrow,) = unit_chain.bitstream_arrows(KHOT)
+    assert (arrow.target, arrow.status) == ("bitstream", "not run")
+    assert "LUTs and payload bits; a harness on an UP5K takes 10" in arrow.why
 
 
 def test_missing_tool(monkeypatch):
@@ -152,11 +154,11 @@ def test_ledger_of_a_unit_is_kept(monkeypatch, tmp_path, compared):
                       why="" if kind == "netlist" else "a tool was not found: install it")]
 
     monkeypatch.setattr(unit_chain, "verify", verify)
-    monkeypatch.setattr(units, "cached", functools.partial(cached, root=tmp_path))
-    for known, states in ((False, ["exact", "not run"]), (False, ["exact", "exact"]),
-                          (True, ["exact", "exact"])):
+    monkeypatch.setattr(known, "cached", functools.partial(cached, root=tmp_path))
+    for kept, states in ((False, ["exact", "not run"]), (False, ["exact", "exact"]),
+                         (True, ["exact", "exact"])):
         (ledger, found), = units.verify_units(["khot-2"], kinds=units.CHAIN)
-        assert found is known
+        assert found is kept
         assert [arrow["status"] for arrow in ledger["arrows"]] == states
         compared(sum(arrow["compared"] for arrow in ledger["arrows"]))
     assert done == ["netlist", "bitstream", "bitstream"]
