@@ -13,7 +13,7 @@ __all__ = ["show"]
 def show(runs, ledger=None):
     """Runs as `.layers.layers` or `.layers.all_blocks` gives them, for the terminal."""
     config, names = runs[0]["config"], [layer["name"] for layer in runs[0]["layers"]]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     titles = ["formats", "lanes", "cycles", "used", "error"]
     if ledger is not None:
         titles += ["results", "differ", "timing", "s", "kHz"]
