@@ -108,7 +108,8 @@ def bench(folder, work, top, *defines):
     command, root, _ = verilator.find_verilator()
     verilator.run(
         [command, "--binary", "--timing", "-CFLAGS", "-std=c++20 -O0",
-         "-MAKEFLAGS", "OPT_FAST=-O0 OPT_GLOBAL=-O0", "-j", "2",
+         # The package's makefile runs `python`, which Debian does not have.
+         "-MAKEFLAGS", f"OPT_FAST=-O0 OPT_GLOBAL=-O0 PYTHON3={sys.executable}", "-j", "2",
          "--top-module", f"tb_{top}", "--Mdir", work, *defines,
          *sorted([*folder.glob("*.sv"), *folder.glob("*.v")])],
         cwd=folder, timeout=500, env={"VERILATOR_ROOT": str(root)})
