@@ -184,6 +184,12 @@ def tile_type(kind):
             options.append(_bits(fields))
         elif options is not None:
             options[fields[0]] = _bits(fields[1:])
+    for name in [name for name in enums if name.endswith(".MODE")]:
+        # Words of 36 bits, which are always written, set the bit of WEAMUX. In another mode that
+        # bit is WEAMUX's alone, though the data base wants it to be 0.
+        own = {bit[:2] for bits in enums.get(f"{name[:-5]}.WEAMUX", {}).values() for bit in bits}
+        enums[name] = {option: tuple(bit for bit in bits if bit[2] or bit[:2] not in own)
+                       for option, bits in enums[name].items()}
     found = {}
     for name, value in defaults.items():
         bits = enums[name][value] if name in enums else _word_bits(words[name], value)

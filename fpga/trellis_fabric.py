@@ -158,14 +158,17 @@ class Fabric:
         return max(sorted(candidates), key=lambda option: bits[option], default="")
 
     def word(self, x, y, name):
-        """Value of a word as an int; its bits may lie in several places."""
+        """Value of a word as an int; its bits may lie in several tiles of one or more places."""
+        value = None
         for place in range(x, x + (3 if name.startswith("EBR") else 1)):
             for tile in self.places[place, y]:
-                bits = tile_type(tile.kind).words.get(name)
-                if bits is not None:
-                    return sum(matches(group, self.ones[id(tile)]) << k
-                               for k, group in enumerate(bits))
-        raise BitstreamError(f"column {x}, row {y} has no {name}")
+                # A tile has nothing for the bits that lie in another one.
+                for k, group in enumerate(tile_type(tile.kind).words.get(name, ())):
+                    found = bool(group) and matches(group, self.ones[id(tile)])
+                    value = (value or 0) | found << k
+        if value is None:
+            raise BitstreamError(f"column {x}, row {y} has no {name}")
+        return value
 
     @functools.cached_property
     def ebr_index(self):

@@ -13,6 +13,7 @@ from carrysave.fpga.tools import run_tool
 from carrysave.fpga.trellis_bitstream import read_bitstream
 from carrysave.fpga.trellis_cells import routed_cells
 from carrysave.fpga.trellis_data import BitstreamError, device, parse_config, render
+from carrysave.fpga.trellis_fabric import Fabric
 from carrysave.sim.batch import UartSession
 
 from .echo import GREETING, Echo, echo
@@ -210,3 +211,35 @@ def test_devices():
     assert (device("LFE5U-85F").frames, device(DEVICE).idcode) == (13294, 0x41111043)
     with pytest.raises(BitstreamError, match="^Device must be one of .*LFE5U-25F.*, not 'x'$"):
         device("x")
+
+
+@pytest.mark.parametrize("name", [DEVICE, "LFE5U-85F"])
+def test_every_block_ram_is_read_back(name, pack, compared):
+    """In each of four places: its number, its mode, and an inverted write enable."""
+    chip = device(name)
+    rows = {tile.y for tile in chip.tiles.values() if tile.kind == "MIB_EBR0"}
+    tiles = {(tile.x, tile.y): key for key, tile in chip.tiles.items()
+             if tile.y in rows and tile.kind.startswith(("MIB_EBR", "EBR_"))}
+    rng, text, wanted = random.Random(2), [f".device {name}"], {}
+    for (x, y), tile in sorted(tiles.items()):
+        kind = chip.tiles[tile].kind
+        if kind not in ("MIB_EBR0", "MIB_EBR2", "MIB_EBR4", "MIB_EBR6"):
+            continue
+        bel = f"EBR{int(kind[-1]) // 2}"
+        number, mode, write = rng.randrange(512), rng.choice(["DP16KD", "PDPW16KD"]), \
+            rng.choice(["WEA", "INV"])
+        wanted[x, y, bel] = number, mode, write if mode == "DP16KD" else "INV"
+        text += ["", ".tile_group " + " ".join(
+            tiles[place, y] for place in range(x, x + 3) if (place, y) in tiles),
+            f"word: {bel}.WID {number:09b}", f"enum: {bel}.MODE {mode}",
+            *([f"enum: {bel}.WEAMUX {write}"] if mode == "DP16KD" else [])]
+    config = "\n".join(text) + "\n"
+    data = pack(config)
+    fabric = Fabric(read_bitstream(data, chip))
+    for (x, y, bel), expected in wanted.items():
+        found = (fabric.word(x, y, f"{bel}.WID"), fabric.option(x, y, f"{bel}.MODE"),
+                 fabric.option(x, y, f"{bel}.WEAMUX"))
+        assert found == expected, (x, y, bel)
+    assert {bel for _, _, bel in wanted} == {"EBR0", "EBR1", "EBR2", "EBR3"}
+    assert trellis.compare_configuration(config, data)["mismatches"] == 0
+    compared(3 * len(wanted))
