@@ -74,7 +74,8 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def _one(self):
-        if self.layers is not None and "hidden" in self.model_fields_set:
+        # A manifest names every field, with its default.
+        if self.layers is not None and self.hidden != type(self).model_fields["hidden"].default:
             raise ValueError("give hidden or layers, not both")
         return self
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line."""
 
+import contextlib
 import json
 import sys
 import warnings
@@ -76,7 +77,7 @@ def _show(content):
 def ledger_table(ledger):
     """The ledger as a table for the terminal, and a line for what was not run."""
     table = Table(title=f"Ledger of {ledger.subject}", title_justify="left", box=box.SIMPLE_HEAD,
-                  pad_edge=False, padding=(0, 1, 0, 0))
+                  pad_edge=False, padding=0)
     for name, justify in (
         ("arrow", "left"), ("method", "left"), ("compared", "right"), ("differ", "right"),
         ("s", "right"), ("status", "left"),
@@ -419,7 +420,7 @@ def units(as_json: Json = False):
 @app.command()
 def synth(
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="One of the catalogue.")],
-    family: Annotated[str, typer.Option(help="ecp5 or ice40.")] = "ecp5",
+    family: Annotated[str, typer.Option(help="ecp5, ice40 or gowin.")] = "ecp5",
     dsp: Annotated[bool, typer.Option(help="Use DSP blocks where they fit.")] = True,
     timing: Annotated[bool, typer.Option(help="Place and route for Fmax, three times.")] = True,
     as_json: Json = False,
@@ -433,6 +434,61 @@ def synth(
         _show(found)
     else:
         Console().print(units.show(found), highlight=False)
+
+
+@contextlib.contextmanager
+def _kept(what):
+    """Say what an interrupted command leaves, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"interrupted; {what}; the same command goes on from there", highlight=False,
+                  soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def characterise(
+    units: Annotated[
+        list[str] | None, typer.Argument(metavar="[UNIT…]", help="Of the catalogue, or arrays "
+                                                                 "such as array-int8.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every unit and array.")] = False,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="ecp5, ice40, gowin, or gates for CMOS gates; may be repeated. "
+                          "Default: all."),
+    ] = None,
+    lanes: Annotated[
+        list[int] | None,
+        typer.Option(help="Where lanes are a parameter; may be repeated. Default: the unit's."),
+    ] = None,
+    dsp: Annotated[
+        bool | None,
+        typer.Option(help="Only with DSP blocks, or only without. Default: both."),
+    ] = None,
+    timing: Annotated[bool, typer.Option(help="Place and route for Fmax.")] = True,
+    seeds: Annotated[int, typer.Option(help="Placements of each.")] = 5,
+    jobs: Annotated[int | None, typer.Option(help="Processes. Default: one per core.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.csv", help="The table. Its other rows stay.")
+    ] = Path("reports/resources.csv"),
+    as_json: Json = False,
+):
+    """Costs and Fmax of units into a table; what is known is not measured again."""
+    from .characterise import characterise as run
+    from .characterise_view import show
+
+    with Progress(as_json) as progress, _kept(f"what was measured is in {out}"):
+        found = run(units or (), every=every, families=family or (), lanes=lanes or (), dsp=dsp,
+                    timing=timing, seeds=seeds, jobs=jobs, out=out, progress=progress)
+    if as_json:
+        _show(found)
+    else:
+        Console().print(show(found), highlight=False)
+    for line in found["errors"]:
+        err.print(f"[bold red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if found["errors"] else 0)
 
 
 @app.command()
@@ -471,6 +527,48 @@ def estimate(
 
 
 @app.command()
+def sweep(
+    config: Annotated[
+        Path, typer.Argument(metavar="SWEEP.toml", help="A configuration, and values to try.")
+    ],
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a Dask cluster, tcp://HOST:PORT; "
+                                                         "processes here by default.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; one per processor by default.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER|FILE.sqlite", help="Where results are kept.")
+    ] = Path("build/sweeps"),
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw two columns, --x and --y.")
+    ] = None,
+    x: Annotated[str | None, typer.Option(metavar="COLUMN")] = None,
+    y: Annotated[str | None, typer.Option(metavar="COLUMN")] = None,
+    as_json: Json = False,
+):
+    """Many configurations measured, each once: interrupted, the same command goes on."""
+    from . import sweep_view
+    from .sweep import sweep as run
+
+    sweep_view.check_plot(plot, x, y)
+    try:
+        with sweep_view.follow(err, quiet=as_json) as progress:
+            found = run(config, out=out, scheduler=scheduler, jobs=jobs, progress=progress)
+    except KeyboardInterrupt as stopped:
+        err.print(escape(str(stopped) or "interrupted"), highlight=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if plot is not None:
+        sweep_view.plot(found, plot, x=x, y=y)
+    if as_json:
+        _show(found)
+    else:
+        Console().print(sweep_view.show(found), highlight=False)
+    raise typer.Exit(1 if found["counts"]["failed"] else 0)
+
+
+@app.command()
 def layers(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.toml", help="A matrix engine, a model, formats.")
@@ -506,6 +604,40 @@ def layers(
         if ledger and not ledger.exact:
             Console().print(f"[bold red]{first_difference(ledger)}[/]", highlight=False)
     raise typer.Exit(0 if ledger is None or ledger.exact else 1)
+
+
+@app.command()
+def accuracy(
+    formats: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FORMAT]...", help="Those of the registry by default."),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="tensors|perplexity", help="One half of the table.")
+    ] = None,
+    tokens: Annotated[
+        int, typer.Option(help="Of the text, for perplexity: 2 to 512, or a multiple of 512.")
+    ] = 2048,
+    train: Annotated[
+        bool, typer.Option("--train", help="Weights of the examples fashion and har as well: "
+                                           "trained, or from the cache.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option(help="The table; rows that it has are not measured again.")
+    ] = Path("reports/accuracy.csv"),
+    as_json: Json = False,
+):
+    """What each number format costs: error on real tensors, perplexity of a language model."""
+    from . import accuracy_view
+    from .accuracy import accuracy as run
+
+    with _kept(f"what was measured is in {out}"), Progress(as_json) as progress:
+        found = run(formats or (), out=out, only=only, tokens=tokens, train=train,
+                    progress=progress)
+    if as_json:
+        _show(accuracy_view.describe(found))
+    else:
+        Console().print(accuracy_view.show(found, out), highlight=False)
 
 
 @app.command()

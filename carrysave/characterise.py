@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``carrysave characterise``: what units and arrays cost and how fast they are, as a table."""
+
+import csv
+import dataclasses
+import difflib
+import functools
+import inspect
+import io
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from .errors import BadInput, Failure
+from .fpga import characterise as fpga
+from .fpga.tools import ToolError
+from .hw import catalogue
+from .hw.array.kind import kind_of
+from .hw.array.pe_array import PEArray
+from .hw.cache import digest
+from .hw.process import MissingTool
+from .hw.yosys import YosysError
+from .quant.formats import Group, Int
+from .quant.formats import get as fmt
+
+__all__ = ["ARRAYS", "COLUMNS", "FAMILIES", "characterise", "names", "read", "row_hash", "write"]
+
+TABLE = Path("reports/resources.csv")
+FAMILIES = (*fpga.DEVICES, fpga.GATES)
+KEY = ("unit", "lanes", "family", "dsp_allowed")
+COLUMNS = ("unit", "lanes", "family", "dsp", "lut4", "ff", "bram", "carry", "mapping", "fmax_mhz",
+           "fmax_min_mhz", "fmax_max_mhz", "seeds", "nand2", "transistors", "dsp_allowed",
+           "command", "tools", "hash")
+# 4 by 4 elements of one lane each; of two where a code holds two numbers.
+SIZE, GROUP = 4, 128
+ARRAYS = {
+    "array-int8": lambda: kind_of(Int(8), Int(8)),
+    "array-w4a8": lambda: kind_of(Int(8), Group(Int(4), GROUP)),
+    "array-w4a8-booth": lambda: kind_of(Int(8), Group(Int(4), GROUP), element="booth"),
+    "array-olive4": lambda: kind_of(fmt("olive4"), fmt("olive4"), lanes=2),
+    "array-e4m3": lambda: kind_of(fmt("e4m3"), fmt("e4m3"), registers=2),
+    "array-mxfp4": lambda: kind_of(fmt("mxfp4"), fmt("mxfp4"), registers=2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A row that is to be measured.
+
+    Members
+    -------
+    unit : str
+    lanes : int
+        What the unit has: products per cycle.
+    chosen : int or None
+        What it is built with; None for its own number.
+    family : str
+    dsp : bool
+        Whether DSP blocks may be used.
+    seeds : int
+        Placements; 0 for none.
+    size : int
+        Length of its RTLIL, to which time is roughly proportional.
+    hash : str
+    """
+
+    unit: str
+    lanes: int
+    chosen: int | None
+    family: str
+    dsp: bool
+    seeds: int
+    size: int
+    hash: str
+
+    @property
+    def key(self):
+        """What a row of the table is found by."""
+        return self.unit, str(self.lanes), self.family, str(int(self.dsp))
+
+    @property
+    def title(self):
+        """For people."""
+        lanes = "" if self.chosen is None else f", {self.chosen} lanes"
+        return f"{self.unit}{lanes}: {self.family}{' with DSP blocks' if self.dsp else ''}"
+
+    @property
+    def command(self):
+        """The command that measures this row alone."""
+        parts = [f"carrysave characterise {self.unit} --family {self.family}"]
+        parts += [] if self.chosen is None else [f"--lanes {self.chosen}"]
+        if self.family != fpga.GATES:
+            parts += ["--dsp" if self.dsp else "--no-dsp",
+                      f"--seeds {self.seeds}" if self.seeds else "--no-timing"]
+        return " ".join(parts)
+
+
+def names():
+    """Everything that can be characterised: presets of the catalogue, then arrays."""
+    return [*catalogue.names(), *ARRAYS]
+
+
+def has_lanes(name):
+    """Whether lanes are a parameter."""
+    return name not in ARRAYS and \
+        "lanes" in inspect.signature(catalogue.get(name).unit).parameters
+
+
+def build(name, lanes=None):
+    """A new component, and how many products it computes in a cycle.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the unit cannot have so many lanes.
+    """
+    if name in ARRAYS:
+        kind = ARRAYS[name]()
+        return (PEArray(kind, SIZE, SIZE, steps=GROUP // kind.lanes),
+                SIZE * SIZE * kind.lanes)
+    unit = catalogue.get(name).build(**({} if lanes is None else {"lanes": lanes}))
+    return unit, unit.lanes
+
+
+def examine(name, chosen):
+    """Lanes of a unit, digests and length of its RTLIL, whether it multiplies; or a complaint."""
+    warnings.filterwarnings("ignore", ".* created but never used")
+    try:
+        unit, lanes = build(name, chosen)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    text, harness = fpga.rtlil_of(unit)
+    multiplies = re.search(r"^ +cell \$mul ", text, re.MULTILINE) is not None
+    return lanes, digest(text), digest(harness), len(text), multiplies
+
+
+def row_hash(unit, harness, family, *, dsp, seeds):
+    """Hash of all that a row depends on; ``unit`` and ``harness`` are digests of RTLIL."""
+    inputs = fpga.dependencies(unit, harness, family, dsp=dsp, seeds=range(1, seeds + 1))
+    return digest(json.dumps(inputs, sort_keys=True))[:16]
+
+
+def measure(job, cache=None):
+    """The row of a job, a dict of str to str; or, as a str, why there is none."""
+    warnings.filterwarnings("ignore", ".* created but never used")
+    row = dict.fromkeys(COLUMNS, "")
+    try:
+        if job.family == fpga.GATES:
+            found = fpga.gates(build(job.unit, job.chosen)[0], cache=cache)
+            row |= {"nand2": found.nand2, "transistors": found.transistors}
+        else:
+            found = fpga.area(build(job.unit, job.chosen)[0], job.family, dsp=job.dsp,
+                              cache=cache)
+            row |= {key: getattr(found, key) for key in ("dsp", "lut4", "bram", "carry")}
+            row["seeds"] = job.seeds
+        row |= {"ff": found.ff, "mapping": found.mapping}
+        if job.seeds:
+            speed = fpga.speed(build(job.unit, job.chosen)[0], job.family, dsp=job.dsp,
+                               mapping=found.mapping, seeds=range(1, job.seeds + 1), cache=cache)
+            if speed is not None:
+                row |= {"fmax_mhz": speed.median, "fmax_min_mhz": speed.min,
+                        "fmax_max_mhz": speed.max}
+        used = fpga.tools(job.family, timing=bool(job.seeds))
+    except (YosysError, ToolError, OSError) as error:
+        return str(error)
+    row |= dict(zip(KEY, job.key, strict=True))
+    row |= {"command": job.command, "hash": job.hash,
+            "tools": "; ".join(f"{name} {version}" for name, version in used.items())}
+    return {key: str(value) for key, value in row.items()}
+
+
+def read(path=TABLE):
+    """Rows of a table, dicts of str to str; none where there is no file.
+
+    Columns that an older table lacks are empty; ``dsp_allowed`` is what ``dsp`` says.
+
+    Raises
+    ------
+    BadInput
+        If the file is no such table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--out: {path} cannot be read: {_reason(error)}") from None
+    try:
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        found = list(reader)
+    except csv.Error as error:
+        raise BadInput(f"--out: {path} is no table: {error}") from None
+    if found and tuple(reader.fieldnames or ())[:5] != COLUMNS[:5] or text and not found \
+            and not text.startswith(",".join(COLUMNS[:5])):
+        raise BadInput(f"--out: {path} must be a table whose columns start "
+                       f"{','.join(COLUMNS[:5])}, not {text.splitlines()[0][:60]!r}")
+    rows = [{key: row.get(key) or "" for key in COLUMNS} for row in found]
+    for row in rows:
+        row["dsp_allowed"] = row["dsp_allowed"] or str(int(row["dsp"] not in ("", "0")))
+    return rows
+
+
+def write(path, rows):
+    """Write a table in order, at once or not at all. Rows of units that are gone are left out."""
+    units = {name: k for k, name in enumerate(names())}
+    rows = [row for row in rows if row["unit"] in units and row["family"] in FAMILIES]
+    rows.sort(key=lambda row: (units[row["unit"]], int(row["lanes"]),
+                               FAMILIES.index(row["family"]), row["dsp_allowed"]))
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise BadInput(f"--out: {path} cannot be written: {_reason(error)}") from None
+
+
+def characterise(units=(), *, every=False, families=(), lanes=(), dsp=None, timing=True, seeds=5,
+                 jobs=None, out=TABLE, cache=None, progress=None):
+    """Measure units into a table; rows that are known are not measured again.
+
+    A row is known if it was measured from the same RTLIL, by the same passes, commands and
+    versions of tools, with as many seeds or more. Every row is in the file as soon as it is
+    measured, so that an interrupted run may be repeated to go on.
+
+    Parameters
+    ----------
+    units : sequence of str
+        Of :func:`names`.
+    every : bool
+        All of them.
+    families : sequence of str
+        Of `FAMILIES`; all by default.
+    lanes : sequence of int
+        Numbers of lanes for units that have them as a parameter; by default what they are listed
+        with.
+    dsp : bool, optional
+        Only with DSP blocks allowed, or only without; both by default, the former for units with
+        multiplications.
+    timing : bool
+        Whether to place and route as well, with so many ``seeds``.
+    jobs : int, optional
+        Processes; as many as the machine has cores.
+    out : path
+        The table. Its other rows stay.
+    cache : path, optional
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        As ``characterise --json`` prints it: ``out``; numbers of rows ``measured`` and ``known``;
+        ``errors`` and ``left_out``, lists of lines; ``rows``, those that were asked for.
+
+    Raises
+    ------
+    BadInput
+        Before anything is measured, or where the table cannot be read or written.
+    Failure
+        If a tool is missing, or a process died. Rows that were measured are in the table.
+    """
+    progress = progress or (lambda line: None)
+    out = Path(out)
+    units = _check(units, every=every, families=families, lanes=lanes, seeds=seeds, jobs=jobs)
+    families = [family for family in FAMILIES if family in families] or list(FAMILIES)
+    table = {_key(row): row for row in read(out)}
+    write(out, list(table.values()))
+    context = multiprocessing.get_context("spawn")
+    errors, left_out = [], []
+    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context,
+                             initializer=_worker) as pool:
+        try:
+            wanted = _plan(pool, units, families, lanes, dsp, seeds if timing else 0, left_out,
+                           progress)
+            todo = sorted((job for job, hashed in wanted
+                           if not _known(table.get(job.key), job, hashed)),
+                          key=lambda job: job.size)
+            progress(f"{len(wanted)} rows, {len(wanted) - len(todo)} known")
+            started, ahead = time.monotonic(), sum(job.size for job in todo)
+            total = ahead
+            running = {pool.submit(measure, job, cache): job for job in todo}
+            for done, future in enumerate(as_completed(running), 1):
+                job, row = running[future], future.result()
+                if isinstance(row, str):
+                    errors.append(f"{job.title}: {row}")
+                else:
+                    # Somebody else may have written meanwhile.
+                    table = {_key(old): old for old in read(out)} | {job.key: row}
+                    write(out, list(table.values()))
+                ahead -= job.size
+                left = (time.monotonic() - started) * ahead / (total - ahead)
+                progress(f"{done} of {len(todo)}: {job.title}, {_short(row)}"
+                         f"{f'; about {_duration(left)} left' if done < len(todo) else ''}")
+        except BrokenProcessPool:
+            raise Failure("a process was killed, perhaps for want of memory; what had been "
+                          f"measured is in {out}, --jobs 1 needs the least") from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+    if not wanted and left_out:
+        raise BadInput(left_out[0])
+    return {
+        "out": str(out), "measured": len(todo) - len(errors), "known": len(wanted) - len(todo),
+        "errors": errors, "left_out": left_out,
+        "rows": [table[job.key] for job, _ in wanted if job.key in table],
+    }
+
+
+def _check(units, *, every, families, lanes, seeds, jobs):
+    """Names of the units; BadInput names the option that is wrong."""
+    known = names()
+    for name in units:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise BadInput(f"Unit must be one of {', '.join(known)}, not {name!r}{hint}")
+    if bool(units) == every:
+        raise BadInput("UNIT must be given, or --all for every unit and array, not both"
+                       if units else "UNIT must be given, or --all for every unit and array")
+    for family in families:
+        if family not in FAMILIES:
+            raise BadInput(f"--family must be one of {', '.join(FAMILIES)}, not {family!r}")
+    for option, values in (("--lanes", lanes), ("--seeds", [seeds]),
+                           ("--jobs", [] if jobs is None else [jobs])):
+        for value in values:
+            if value < 1:
+                raise BadInput(f"{option} must be a positive integer, not {value!r}")
+    return known if every else list(dict.fromkeys(units))
+
+
+def _plan(pool, units, families, lanes, dsp, seeds, left_out, progress):
+    """Jobs, each with a function that gives its hash for another number of seeds."""
+    choices = [(name, each) for name in units
+               for each in (dict.fromkeys(lanes) if lanes and has_lanes(name) else (None,))]
+    progress(f"elaborating {len(choices)} units")
+    found = pool.map(examine, *zip(*choices, strict=True))
+    wanted = {}
+    for (name, chosen), result in zip(choices, found, strict=True):
+        if isinstance(result, str):
+            left_out.append(f"{name} with --lanes {chosen}: {result}")
+            continue
+        number, unit, harness, size, multiplies = result
+        if dsp and not multiplies:
+            left_out.append(f"{name} has no multiplications for DSP blocks")
+        for family in families:
+            gates = family == fpga.GATES
+            for blocks in (False,) if gates else (False, True):
+                if blocks and not multiplies or not gates and dsp not in (None, blocks):
+                    continue
+                hashed = functools.partial(row_hash, unit, harness, family, dsp=blocks)
+                count = 0 if gates else seeds
+                try:
+                    job = Job(name, number, chosen, family, blocks, count, size,
+                              hashed(seeds=count))
+                except MissingTool as error:
+                    raise Failure(str(error)) from None
+                wanted.setdefault(job.key, (job, hashed))
+    return list(wanted.values())
+
+
+def _known(row, job, hashed):
+    """Whether a row is what would be measured today, perhaps with more seeds."""
+    if row is None or not row["hash"]:
+        return False
+    seeds = int(row["seeds"] or 0)
+    return seeds >= job.seeds and row["hash"] == hashed(seeds=seeds)
+
+
+def _key(row):
+    return tuple(row[name] for name in KEY)
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _short(row):
+    if isinstance(row, str):
+        return "failed"
+    if row["nand2"]:
+        return f"{int(row['nand2']):,} NAND2"
+    speed = f", {row['fmax_mhz']} MHz" if row["fmax_mhz"] else ""
+    return f"{int(row['lut4']):,} LUT4{speed}"
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _worker():
+    """A process ends with the tool that it runs: when it is told to, or when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the parent, which tells its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch():
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
