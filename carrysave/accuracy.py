@@ -88,6 +88,8 @@ def accuracy(names=(), *, out, only=None, tokens=TOKENS, train=False, progress=N
     if only is not None and only not in KINDS:
         raise BadInput(f"--only: must be {' or '.join(KINDS)}, not {only!r}")
     formats, usual = _formats(names)
+    if only in (None, "perplexity"):
+        list(_fetched(lambda: _check_tokens(tokens)))  # before the table is written
     table, skipped, rows = _Table(Path(out)), [], []
     tools = _tools()
     try:
@@ -332,7 +334,6 @@ def _perplexities(formats, tokens, table, *, tools, report):
                                  smooth=smooth if transform == "smooth" else None)
         return {"values": str(tokens), "perplexity": f"{found:.5g}"}
 
-    list(_fetched(lambda: _checked(model, language, tokens)))
     option = "" if tokens == TOKENS else f" --tokens {tokens}"
     jobs = [
         _job(fmt, scale, lambda fmt=fmt, scale=scale, transform=transform: measure(
@@ -357,8 +358,11 @@ def _used(quant, fmt):
     return ("tensor",) if isinstance(fmt, Pair) else quant.scales(fmt)
 
 
-def _checked(model, language, tokens):
+def _check_tokens(tokens):
     """Nothing, if the text has so many tokens."""
+    language, *_ = _language()
+    from .quant.accuracy import perplexity as model
+
     try:
         model.texts(language.SmolLM2(), tokens)
     except ValueError as error:

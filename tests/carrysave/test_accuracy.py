@@ -303,6 +303,7 @@ def test_tokens_wrong(monkeypatch, tmp_path):
     monkeypatch.setattr(module._language()[0], "SmolLM2", lambda: None)
     with pytest.raises(BadInput, match=r"^--tokens: Tokens must be fewer$"):
         accuracy(out=tmp_path / "t.csv", only="perplexity", tokens=3)
+    assert not list(tmp_path.iterdir())
 
 
 def test_data_that_cannot_be_had(loads, monkeypatch, tmp_path):
