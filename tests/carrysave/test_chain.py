@@ -9,7 +9,7 @@ from carrysave.chain import SOURCES, BoardChain
 from carrysave.config import load_config
 from carrysave.fpga import boards
 from carrysave.fpga.tools import ToolError, ToolMissing
-from carrysave.main import _status
+from carrysave.ledger_view import status_of
 from carrysave.sim import verilator
 from carrysave.sim.ledger import Arrow, Ledger
 
@@ -42,9 +42,9 @@ def test_a_missing_tool_is_a_failure_under_chain_only():
     ran = Arrow("golden", "rtl", "batch", compared=1)
     ledger = Ledger("x", {}, [ran, Arrow("rtl", "netlist", "batch", ran=False,
                                          detail={"missing": True})])
-    assert [_status(ledger, chain) for chain in (None, False, True)] == [0, 0, 1]
+    assert [status_of(ledger, chain) for chain in (None, False, True)] == [0, 0, 1]
     left_out = Ledger("x", {}, [ran, Arrow("rtl", "netlist", "batch", ran=False)])
-    assert _status(left_out, True) == 0
+    assert status_of(left_out, True) == 0
 
 
 def test_a_bitstream_that_cannot_be_taken_apart_is_a_difference(chain, prepared, monkeypatch):
@@ -68,4 +68,4 @@ def test_no_compiler(bees, monkeypatch):
     simulated = [arrow for arrow in ledger.arrows if arrow.source == "golden"]
     assert simulated and all(
         arrow.status == "not run" and "install g++" in arrow.why for arrow in simulated)
-    assert _status(ledger, True) == 1
+    assert status_of(ledger, True) == 1

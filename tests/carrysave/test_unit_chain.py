@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from carrysave import known, main, unit_chain, units
+from carrysave import known, unit_chain, units
+from carrysave.commands.networks import _verify_units
 from carrysave.fpga import ice40
 from carrysave.fpga.alone import netlist_alone
 from carrysave.fpga.characterise import Harness
@@ -179,11 +180,11 @@ def test_exit_status(chain, status, monkeypatch, capsys):
 
     monkeypatch.setattr(units, "verify_units", verify)
     monkeypatch.setenv("COLUMNS", "140")
-    assert main._verify_units("khot-2", False, None, None, 60, chain, False) == status
+    assert _verify_units("khot-2", False, None, None, 60, chain, False) == status
     assert ("bitstream" in kinds) is chain
     shown = capsys.readouterr().out
     assert "khot-2: rtl → bitstream: not run: icebox_vlog: install it" in shown
-    main._verify_units(None, False, None, None, 60, chain, False)
+    _verify_units(None, False, None, None, 60, chain, False)
     (row,) = [line for line in capsys.readouterr().out.splitlines()
              if line.split()[:1] == ["khot-2"]]
     assert row.split()[1:4] == ["5", "7", "–"]
