@@ -106,6 +106,8 @@ def test_interrupted_and_repeated(how, whole, tmp_path, compared):
         [sys.executable, "-m", "carrysave.main", "characterise", *SMALL, "--family", "ice40",
          "--family", "gates", "--no-timing", "--jobs", "1", "--out", out.name],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A test run in the background may have been told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
     ) as process:
         stderr = process.stderr

@@ -83,6 +83,8 @@ def stopped(file, folder, signals, *, at=10, options=(), **popen):
 
     Signals go to its group of processes, as those of a terminal do.
     """
+    # A test run in the background may have been told to ignore it.
+    popen.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     with subprocess.Popen([*COMMAND, str(file), "--out", str(folder), *options], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           start_new_session=True, **popen) as process:
