@@ -4,8 +4,6 @@
 import csv
 import importlib.metadata
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .errors import BadInput, Failure
 from .hw.cache import digest
+from .tables import write_csv
 
 __all__ = ["ACTIVATIONS", "COLUMNS", "KINDS", "Found", "accuracy", "read"]
 
@@ -172,19 +171,10 @@ class _Table:
         It is read again: somebody else may have measured into it.
         """
         rows = {**{_identity(row): row for row in read(self.path)}, **self._new}
-        work = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, work = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)
-            with open(handle, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(sorted(rows.values(), key=_order()))
-            os.chmod(work, 0o644)
-            os.replace(work, self.path)
+            write_csv(self.path, COLUMNS, sorted(rows.values(), key=_order()))
         except OSError as error:
-            if work:
-                Path(work).unlink(missing_ok=True)
             raise BadInput(f"--out: {self.path} cannot be written: {error.strerror}") from None
         self._written = time.monotonic()
 

@@ -32,6 +32,7 @@ from .hw.process import MissingTool
 from .hw.yosys import YosysError
 from .quant.formats import Group, Int
 from .quant.formats import get as fmt
+from .tables import write_csv
 
 __all__ = ["ARRAYS", "COLUMNS", "FAMILIES", "characterise", "names", "read", "row_hash", "write"]
 
@@ -216,15 +217,9 @@ def write(path, rows):
     rows = [row for row in rows if row["unit"] in units and row["family"] in FAMILIES]
     rows.sort(key=lambda row: (units[row["unit"]], int(row["lanes"]),
                                FAMILIES.index(row["family"]), row["dsp_allowed"]))
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(part, path)
+        write_csv(path, COLUMNS, rows)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise BadInput(f"--out: {path} cannot be written: {_reason(error)}") from None
 
 

@@ -2,11 +2,12 @@
 """Results of sweeps: a SQLite database that is whole after every point, and CSV."""
 
 import contextlib
-import csv
 import fcntl
 import json
 import os
 import sqlite3
+
+from . import tables
 
 __all__ = ["Store", "StoreError", "write_csv"]
 
@@ -138,13 +139,5 @@ def write_csv(path, columns, rows):
     ------
     StoreError
     """
-    part = path.with_name(f".{path.name}.part")
     with _errors(path):
-        try:
-            with part.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        tables.write_csv(path, columns, rows)
