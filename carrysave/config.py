@@ -4,7 +4,7 @@
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -80,15 +80,38 @@ class ModelSection(Section):
         return self
 
 
-class QuantiseSection(Section):
-    """Number formats: int4 weights in groups, int8 activations."""
+WEIGHTS = tuple(f"int{bits}" for bits in range(2, 9))
 
+
+class QuantiseSection(Section):
+    """Number formats: integer weights in groups, int8 activations."""
+
+    weights: Any = Field(
+        "int4",
+        description="`int2` to `int8`, or a list of these, one for each layer with weights",
+    )
     group: Annotated[int, Field(ge=1, le=65536)] = Field(
         16, description="weights that share one 8-bit scale"
     )
     multiplier_bits: Annotated[int, Field(ge=2, le=24)] = Field(
         8, description="width of requantisation multipliers; more where none of that width is exact"
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _known(cls, value):
+        names = value if isinstance(value, list) else [value]
+        if not names or any(name not in WEIGHTS for name in names):
+            raise ValueError(f"must be one of {', '.join(WEIGHTS)}, or a list of these, one for "
+                             f"each layer with weights, not {value!r}")
+        return value
+
+    @property
+    def bits(self):
+        """Width of weights: an int, or a tuple with that of each layer."""
+        if isinstance(self.weights, str):
+            return int(self.weights[3:])
+        return tuple(int(name[3:]) for name in self.weights)
 
 
 class TrainSection(Section):

@@ -2,7 +2,9 @@
 """Faults on purpose: one flipped bit in a memory image, to see the ledger find it."""
 
 import re
+from bisect import bisect_right
 from dataclasses import replace
+from itertools import accumulate
 
 from .errors import BadInput
 from .hw.engine.graph_compiler import compile_graph
@@ -71,22 +73,21 @@ def _into_graph(program, memory, index, bit):
     part = {"weight": "weights", "scale": "scales", "bias": "bias"}[memory]
     layers = list(network.layers)
     counts = [getattr(layer, part).numel() if hasattr(layer, "group") else 0 for layer in layers]
-    width = {"weight": program.weight.bits, "scale": program.scale_bits,
-             "bias": program.sum_shape.width}[memory]
+    ends = list(accumulate(counts))
+    number = min(bisect_right(ends, index), len(layers) - 1)
+    layer = layers[number]
+    width = {"weight": layer.group.element.bits if counts[number] else 0,
+             "scale": program.scale_bits, "bias": program.sum_shape.width}[memory]
     bit = width - 1 if bit is None else int(bit)
-    _check(memory, index, bit, sum(counts), width)
-    for number, (layer, count) in enumerate(zip(layers, counts, strict=True)):
-        if index < count:
-            tensor = getattr(layer, part).clone()
-            flat = tensor.view(-1)
-            flat[index] = _flip(int(flat[index]), bit, width, memory != "scale")
-            layers[number] = replace(layer, **{part: tensor})
-            break
-        index -= count
+    _check(memory, index, bit, ends[-1], width)
+    tensor = getattr(layer, part).clone()
+    flat = tensor.view(-1)
+    index -= ends[number] - counts[number]
+    flat[index] = _flip(int(flat[index]), bit, width, memory != "scale")
+    layers[number] = replace(layer, **{part: tensor})
     faulty = compile_graph(replace(network, layers=layers), program.config)
     return replace(faulty, identity=program.identity, network=network,
-                   sum_shape=program.sum_shape, weight=program.weight,
-                   scale_bits=program.scale_bits)
+                   sum_shape=program.sum_shape, scale_bits=program.scale_bits)
 
 
 def _per_output(layer, memory):

@@ -5,9 +5,10 @@ from .engine import Engine
 from .graph_engine import GraphEngine
 from .graph_program import GraphProgram
 
-__all__ = ["engine_of", "is_stack"]
+__all__ = ["STACK_BITS", "engine_of", "is_stack"]
 
 PLAIN = ((-128, 127), (0, 127))
+STACK_BITS = 4  # of the small engine's weights
 
 
 def engine_of(program):
@@ -22,5 +23,5 @@ def is_stack(network):
     """
     return all(
         layer.kind == "linear" and not layer.sources and layer.bounds in PLAIN
-        and not hasattr(layer.requantiser, "channels") and layer.group.element.bits <= 4
+        and not hasattr(layer.requantiser, "channels") and layer.group.element.bits <= STACK_BITS
         for layer in network.layers)

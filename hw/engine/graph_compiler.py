@@ -6,7 +6,6 @@ from math import prod
 
 import numpy as np
 
-from ...quant.formats import Int
 from ..arithmetic import range_shape
 from .graph_program import ACTIVATION, GraphLayer, GraphProgram, Step, Unit
 from .program import DoesNotFit
@@ -40,14 +39,13 @@ class _Compiler:
 
     def __init__(self, network, config):
         self.network, self.config = network, config
-        self.steps, self.weights, self.scales, self.channels = [], [], [], []
+        self.steps, self.scales, self.channels = [], [], []
         self.layers, self.greatest, self.group = [], 1, 1
         self.shapes = [_image(shape) for shape in network.shapes]
         used = [layer for layer in network.layers if hasattr(layer, "group")]
         if not used:
             raise DoesNotFit("The network has no layer with weights")
-        bits = max(layer.group.element.bits for layer in used)
-        self.weight = Int(max(bits, 2))
+        self.weights = {bits: [] for bits in sorted({_bits(layer) for layer in used})}
         self.scale_bits = max(int(np.asarray(layer.scales).max()).bit_length() for layer in used)
         self.scale_bits = max(self.scale_bits, 1)
         self.shifts = sorted({shift for layer in network.layers
@@ -75,7 +73,7 @@ class _Compiler:
                              f"{words} activation_words; the engine has {config.activation_words}")
         return GraphProgram(
             config=config, layers=self.layers, steps=self.steps, weights=self.weights,
-            scales=self.scales, channels=self.channels, shifts=self.shifts, weight=self.weight,
+            scales=self.scales, channels=self.channels, shifts=self.shifts,
             scale_bits=self.scale_bits,
             sum_shape=range_shape(-self.greatest - 1, self.greatest),
             group=self.group, input_shape=self.shapes[0], outputs=self.shapes[-1][2],
@@ -168,6 +166,9 @@ class _Compiler:
 
     def _mac(self, index, layer, shape, out, common):
         config, lanes = self.config, self.config.lanes
+        # Weights of 1 fit any width.
+        bits = min(self.weights) if layer.kind == "average_pool" else _bits(layer)
+        weights = self.weights[bits]
         if layer.kind == "average_pool":
             layer = _Averages(layer, shape[2])
         codes, group_of, kernel, stride, padding, groups = _matrix(layer, shape)
@@ -193,15 +194,15 @@ class _Compiler:
         scales = np.asarray(layer.scales)
         lane_order = np.arange(config.columns).reshape(-1, lanes)[::-1]  # as words leave the array
         requantiser = layer.requantiser
-        bases = {"weight_base": len(self.weights), "scale_base": len(self.scales),
-                 "channel_base": len(self.channels)}
+        bases = {"weight_bits": bits, "weight_base": len(weights),
+                 "scale_base": len(self.scales), "channel_base": len(self.channels)}
         for t in range(tiles):
             # Physical columns: those of a chain are lanes of different words.
             physical = np.arange(config.columns).reshape(-1, lanes).T.reshape(-1)
             for tap, word, low, high, _ in steps:
                 line = np.zeros((config.columns, lanes), np.int64)
                 line[:, low:high] = seen[0, t, physical, tap, word, low:high]
-                self.weights.append(line.reshape(-1).tolist())
+                weights.append(line.reshape(-1).tolist())
             for run in range(len(runs)):
                 which = runs[run][t]
                 for word in lane_order:
@@ -220,9 +221,10 @@ class _Compiler:
                     entry.append((int(layer.bias[channel]), b, self.shifts.index(s)))
                 self.channels.append(entry)
         capacity = config.weight_words
-        if capacity is not None and len(self.weights) > capacity:
-            raise DoesNotFit(f"Layer {layer.name}: needs {len(self.weights)} weight_words, up to "
-                             f"and with this layer; the engine has {capacity}")
+        needed = sum(map(len, self.weights.values()))
+        if capacity is not None and needed > capacity:
+            raise DoesNotFit(f"Layer {layer.name}: needs {needed} weight_words, up to and with "
+                             f"this layer; the engine has {capacity}")
         width, wide = common["width"], common["words"]
         for n, (tap, word, _, _, end) in enumerate(steps):
             y, x = divmod(tap, kernel[1])
@@ -265,6 +267,11 @@ class _Averages:
 @dataclass(frozen=True)
 class _Whole:
     size: int
+
+
+def _bits(layer):
+    """Width of the memory that a layer's weights lie in."""
+    return max(layer.group.element.bits, 2)
 
 
 def _image(shape):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of graphs: convolutions, pooling, residual additions, all on chip."""
 
+from contextlib import nullcontext
 from functools import partial
 
 from amaranth import *
@@ -90,15 +91,7 @@ class GraphEngine(wiring.Component):
         unit = number("unit", Unit, lambda la: la.unit)
         final = number("final", 1, lambda la: la.final)
 
-        # Weights: one word per step.
-        m.submodules.weights = weights = Memory(
-            shape=data.ArrayLayout(program.weight.bits, config.columns * lanes),
-            depth=len(program.weights),
-            init=[[code % (1 << program.weight.bits) for code in line]
-                  for line in program.weights])
-        weight_port = weights.read_port()
-        m.d.comb += [weight_port.addr.eq(steps.weight),
-                     Value.cast(array.i.p.columns).eq(Value.cast(weight_port.data))]
+        self._weights(m, number, steps.weight, array.i.p.columns)
 
         # Activations: a memory for each row.
         ports = []
@@ -181,6 +174,21 @@ class GraphEngine(wiring.Component):
                     Mux(final, post.accumulators[k], values[r][k]))
 
         return m
+
+    def _weights(self, m, number, address, columns):
+        """Memories of weights, one of each width: one word per step, extended to the widest."""
+        program = self.program
+        count = program.config.columns * program.config.lanes
+        wide = Signal(data.ArrayLayout(signed(program.weight.bits), count), name="weights")
+        width = number("weight_bits", range(program.weight.bits + 1), lambda la: la.weight_bits)
+        m.d.comb += Value.cast(columns).eq(Value.cast(wide))
+        for bits, words in program.weights.items():
+            m.submodules[f"weights_{bits}"] = memory = Memory(
+                shape=data.ArrayLayout(signed(bits), count), depth=len(words), init=words)
+            port = memory.read_port()
+            m.d.comb += port.addr.eq(address)
+            with m.If(width == bits) if len(program.weights) > 1 else nullcontext():
+                m.d.comb += [each.eq(code) for each, code in zip(wide, port.data, strict=True)]
 
     def _places(self, m, number, unit, write, steps):
         """Row, address, and whether it is there, of the word that is written next."""

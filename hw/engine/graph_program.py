@@ -96,6 +96,8 @@ class GraphLayer:
         Words where the input and the output start.
     step_base, steps : int
         Its part of the step table.
+    weight_bits : int
+        Width of its weights; those of each width have a memory.
     weight_base, scale_base, channel_base : int
         Its parts of the other tables.
     tiles, tile_stride : int
@@ -133,6 +135,7 @@ class GraphLayer:
     words_per_tile: int = 1
     tiles: int = 1
     tile_stride: int = 0
+    weight_bits: int = 0
     weight_base: int = 0
     scale_base: int = 0
     channel_base: int = 0
@@ -166,8 +169,8 @@ class GraphProgram:
     Attributes
     ----------
     steps : list of Step
-    weights : list of list of int
-        One word per step of a tile: the codes of each column, of each lane.
+    weights : dict of int to list of list of int
+        Memories by width. One word per step of a tile: the codes of each column, of each lane.
     scales : list of list of int
         One word per word of results of a group: the scale of each lane.
     channels : list of list of (int, int, int)
@@ -179,11 +182,10 @@ class GraphProgram:
     config: GraphConfig
     layers: list
     steps: list
-    weights: list
+    weights: dict
     scales: list
     channels: list
     shifts: list
-    weight: Int
     scale_bits: int
     sum_shape: Shape
     group: int
@@ -197,6 +199,16 @@ class GraphProgram:
     @property
     def inputs(self):
         return prod(self.input_shape)
+
+    @property
+    def weight(self):
+        """The widest format of weights: what the array multiplies by."""
+        return Int(max(self.weights))
+
+    @property
+    def weight_words(self):
+        """Words of all memories of weights."""
+        return sum(map(len, self.weights.values()))
 
     @property
     def kind(self):
@@ -234,7 +246,8 @@ class GraphProgram:
         """Bits of each memory, by name."""
         c = self.config
         return {
-            "weights": len(self.weights) * c.columns * c.lanes * self.weight.bits,
+            "weights": sum(len(words) * bits for bits, words in self.weights.items())
+            * c.columns * c.lanes,
             "scales": len(self.scales) * c.lanes * self.scale_bits,
             "channels": len(self.channels) * c.lanes * (
                 self.sum_shape.width + self.multiplier_bits

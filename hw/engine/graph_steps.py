@@ -57,7 +57,7 @@ class GraphSteps(wiring.Component):
             "end": Out(1),
             "last": Out(1),
             "address": Out(table_bits(program.activation_words)),
-            "weight": Out(table_bits(len(program.weights))),
+            "weight": Out(table_bits(max(map(len, program.weights.values())))),
             "inside": Out(1),
             "layer": Out(range(max(len(program.layers), 2))),
             "phase": Out(Phase),

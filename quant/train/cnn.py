@@ -13,7 +13,7 @@ from .freeze import merge_norm
 from .graph import ChannelsFirst
 from .quantisers import Int4GroupWeight, Int8Act
 
-__all__ = ["LayersError", "float_cnn", "parse_layers", "quantised_cnn", "weighted"]
+__all__ = ["LayersError", "check_widths", "float_cnn", "parse_layers", "quantised_cnn", "weighted"]
 
 Channels = Annotated[int, Field(ge=1, le=4096)]
 Kernel = Annotated[int, Field(ge=1, le=64)]
@@ -161,22 +161,31 @@ class _Float:
 
 
 class _Quantised:
-    """Modules of Brevitas: 8-bit activations, 4-bit weights in groups with integer scales."""
+    """Modules of Brevitas: 8-bit activations, weights in groups with integer scales.
 
-    def __init__(self, group_size):
-        self.weights = {
-            "bias": True, "weight_quant": Int4GroupWeight, "weight_group_size": group_size,
-        }
+    ``bits`` is the width of all weights, or that of each layer.
+    """
+
+    def __init__(self, group_size, bits):
+        self.group_size, self.bits, self.made = group_size, bits, 0
+
+    def weights(self):
+        """Options of the next layer with weights."""
+        bits, self.made = self.bits, self.made + 1
+        if not isinstance(bits, int):
+            bits = bits[self.made - 1] if self.made <= len(bits) else 4  # counted in the end
+        return {"bias": True, "weight_quant": Int4GroupWeight, "weight_bit_width": bits,
+                "weight_group_size": self.group_size}
 
     def start(self):
         return [qnn.QuantIdentity(act_quant=Int8Act)]
 
     def conv(self, axes, **options):
-        return [(qnn.QuantConv1d, qnn.QuantConv2d)[axes - 1](**options, **self.weights)]
+        return [(qnn.QuantConv1d, qnn.QuantConv2d)[axes - 1](**options, **self.weights())]
 
     def linear(self, inputs, outputs, channels):
-        options = self.weights | {"weight_group_channels": channels}
-        return [qnn.QuantLinear(inputs, outputs, **options)]
+        return [qnn.QuantLinear(inputs, outputs, **self.weights(),
+                                weight_group_channels=channels)]
 
     def activation(self, relu):
         return [(qnn.QuantReLU if relu else qnn.QuantIdentity)(act_quant=Int8Act)]
@@ -306,9 +315,34 @@ def float_cnn(layers, *, shape, classes):
     return _build(layers, shape, classes, _Float())
 
 
-def quantised_cnn(layers, *, shape, classes, group_size):
-    """The same in Brevitas, batch normalisation merged into biases and weights."""
-    return _build(layers, shape, classes, _Quantised(group_size))
+def quantised_cnn(layers, *, shape, classes, group_size, bits=4):
+    """The same in Brevitas, batch normalisation merged into biases and weights.
+
+    Parameters
+    ----------
+    layers, shape, classes
+        As in `float_cnn`.
+    group_size : int
+        Weights that share one scale.
+    bits : int or sequence of int
+        Width of weights, 2 to 8: of all, or of each layer with weights, the last one included.
+
+    Raises
+    ------
+    LayersError
+        Also where there are more widths than layers with weights, or fewer.
+    """
+    parts = _Quantised(group_size, bits)
+    model = _build(layers, shape, classes, parts)
+    check_widths(bits, parts.made)
+    return model
+
+
+def check_widths(bits, layers):
+    """LayersError unless there is one width, or one for each of so many layers."""
+    if not isinstance(bits, int) and len(bits) != layers:
+        raise LayersError(f"weights must be one format, or {layers}, one for each layer with "
+                          f"weights, not {len(bits)}")
 
 
 def weighted(model):

@@ -8,6 +8,7 @@ import brevitas.nn as qnn
 import torch
 from torch import nn
 
+from .cnn import check_widths
 from .quantisers import Int4GroupWeight, Int8Act
 
 __all__ = ["Recipe", "accuracy", "float_mlp", "fit", "quantised_mlp"]
@@ -44,15 +45,21 @@ def float_mlp(widths):
     return nn.Sequential(*layers[:-1])
 
 
-def quantised_mlp(widths, *, group_size, scale_bits=8):
-    """The same in Brevitas: 8-bit activations, 4-bit weights in groups with integer scales."""
+def quantised_mlp(widths, *, group_size, scale_bits=8, bits=4):
+    """The same in Brevitas: 8-bit activations, weights in groups with integer scales.
+
+    ``bits`` is the width of all weights, or that of each layer.
+    """
     layers = [qnn.QuantIdentity(act_quant=Int8Act)]
-    for inputs, outputs in pairwise(widths):
+    check_widths(bits, len(widths) - 1)
+    each = [bits] * (len(widths) - 1) if isinstance(bits, int) else bits
+    for (inputs, outputs), width in zip(pairwise(widths), each, strict=True):
         linear = qnn.QuantLinear(
             inputs,
             outputs,
             bias=True,
             weight_quant=Int4GroupWeight,
+            weight_bit_width=width,
             weight_group_size=group_size,
             weight_scale_bits=scale_bits,
         )

@@ -97,13 +97,15 @@ class GroupScaled(nn.Module):
 class Int4GroupWeight(ExtendedInjector):
     """4-bit weights in groups along K with 8-bit integer scales (SPECS 2, ``Group``).
 
-    ``QuantLinear(…, weight_quant=Int4GroupWeight, weight_group_size=16)``
+    ``QuantLinear(…, weight_quant=Int4GroupWeight, weight_group_size=16)``; 2 to 8 bits with
+    ``weight_bit_width``.
 
     K of a convolution is (ky, kx, channel). A linear layer behind ``nn.Flatten`` is given
     ``weight_group_channels``, the channels before it, so that its groups run likewise.
     """
 
     proxy_class = WeightQuantProxyFromInjector
+    bit_width = 4
     group_size = 16
     group_channels = None
     scale_bits = 8
@@ -111,8 +113,8 @@ class Int4GroupWeight(ExtendedInjector):
     narrow_range = False
 
     @value
-    def tensor_quant(group_size, scale_bits, group_channels):
-        return GroupScaled(Group(Int(4), group_size, scale_bits), group_channels)
+    def tensor_quant(bit_width, group_size, scale_bits, group_channels):
+        return GroupScaled(Group(Int(bit_width), group_size, scale_bits), group_channels)
 
 
 class Int8Act(Int8ActPerTensorFloat):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train, settle and freeze: from data to an integer network."""
 
+import contextlib
 import copy
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from .cnn import LayersError, float_cnn, quantised_cnn, weighted
 from .freeze import freeze, settle
 from .mlp import fit, float_mlp, quantised_mlp
 
-__all__ = ["NORMALISATIONS", "Trained", "normalisation", "sample_shape", "train"]
+__all__ = [
+    "NORMALISATIONS", "Trained", "float_network", "inputs", "normalisation", "quantised_network",
+    "sample_shape", "train", "train_float", "train_quantised",
+]
 
 NORMALISATIONS = ("max", "standard", "channel", "none")
 
@@ -47,15 +51,24 @@ def normalisation(x, kind, *, channels=1):
     raise ValueError(f"Normalisation must be one of {', '.join(NORMALISATIONS)}, not {kind!r}")
 
 
-def train(
-    data, *, name, group_size, recipe, hidden=None, layers=None, shape=None, normalise="max",
-    multiplier_bits=8, progress=None,
+def train(data, *, name, recipe, progress=None, **options):
+    """Train a network in float, then quantisation-aware, and freeze it: both of the following."""
+    network = {key: options.pop(key) for key in ("hidden", "layers", "shape", "normalise")
+               if key in options}
+    floating = train_float(data, recipe=recipe, progress=progress, **network)
+    return train_quantised(floating, data, name=name, recipe=recipe, progress=progress,
+                           **network, **options)
+
+
+def train_float(
+    data, *, recipe, hidden=None, layers=None, shape=None, normalise="max", progress=None,
 ):
-    """Train a network in float, then quantisation-aware, and freeze it.
+    """Train a network in float.
 
     Parameters
     ----------
     data : Data
+    recipe : Recipe
     hidden : sequence of int, optional
         Widths of the hidden layers of a perceptron.
     layers : list, optional
@@ -63,57 +76,95 @@ def train(
     shape : tuple of int, optional
         Of a sample, channels last; default: that of the data, two axes are a picture of one
         channel.
-    group_size : int
-        Weights that share one scale.
     normalise : str
         One of `NORMALISATIONS`.
+    progress : callable(stage, epoch, epochs), optional
+
+    Returns
+    -------
+    nn.Sequential
+    """
+    with _reproducible(recipe):
+        floating = float_network(data, hidden=hidden, layers=layers, shape=shape)
+        x, y, _, _ = inputs(data, layers=layers, shape=shape, normalise=normalise)
+        fit(floating, x, y, recipe=recipe, epochs=recipe.epochs,
+            learning_rate=recipe.learning_rate, progress=_stage(progress, "float"))
+    return floating
+
+
+def train_quantised(
+    floating, data, *, name, group_size, recipe, hidden=None, layers=None, shape=None,
+    normalise="max", multiplier_bits=8, bits=4, progress=None,
+):
+    """Go on from a network in float, quantisation-aware, and freeze it.
+
+    Parameters
+    ----------
+    floating : nn.Sequential
+        Of `train_float` with the same arguments; it is left as it is.
+    group_size : int
+        Weights that share one scale.
     multiplier_bits : int
         Width of the requantisation multipliers.
-    progress : callable(stage, epoch, epochs), optional
+    bits : int or sequence of int
+        Width of weights, of all or of each layer with weights.
 
     Returns
     -------
     Trained
     """
+    with _reproducible(recipe):
+        x, y, offset, gain = inputs(data, layers=layers, shape=shape, normalise=normalise)
+        quantised = quantised_network(data, hidden=hidden, layers=layers, shape=shape,
+                                      group_size=group_size, bits=bits)
+        sources = weighted(copy.deepcopy(floating))
+        for source, target in zip(sources, weighted(quantised), strict=True):
+            target.load_state_dict(source.state_dict(), strict=False)
+        fit(quantised, x, y, recipe=recipe, epochs=recipe.quantised_epochs,
+            learning_rate=recipe.quantised_learning_rate, progress=_stage(progress, "quantised"))
+        settle(quantised, multiplier_bits=multiplier_bits)
+        network = freeze(quantised, name=name, offset=offset, gain=gain, labels=data.labels)
+    return Trained(floating, quantised, network)
+
+
+def float_network(data, *, hidden=None, layers=None, shape=None):
+    """The network in float, not trained."""
     if (hidden is None) == (layers is None):
         raise ValueError("One of hidden and layers must be given")
-    shape = (data.features,) if layers is None else sample_shape(data, shape)
-    torch.manual_seed(recipe.seed)
+    if hidden is not None:
+        return float_mlp([data.features, *hidden, data.classes])
+    return float_cnn(layers, shape=sample_shape(data, shape), classes=data.classes)
+
+
+def quantised_network(data, *, hidden=None, layers=None, shape=None, **options):
+    """The same of Brevitas; ``options`` are ``group_size`` and ``bits``."""
+    if hidden is not None:
+        return quantised_mlp([data.features, *hidden, data.classes], **options)
+    return quantised_cnn(layers, shape=sample_shape(data, shape), classes=data.classes, **options)
+
+
+def inputs(data, *, layers, shape, normalise):
+    """Training samples as tensors, normalised, their labels, and offset and gain."""
+    channels = data.features if layers is None else sample_shape(data, shape)[-1]
+    offset, gain = normalisation(data.x_train, normalise, channels=channels)
+    x = torch.from_numpy((data.x_train - offset) * gain).float()
+    return x, torch.from_numpy(data.y_train), offset, gain
+
+
+@contextlib.contextmanager
+def _reproducible(recipe):
+    """Seeded, and on one thread: the order of float sums, and so the result, follows them."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # The order of float sums, and so the result, follows the threads.
+    torch.manual_seed(recipe.seed)
+    torch.set_num_threads(1)
     try:
-        offset, gain = normalisation(data.x_train, normalise, channels=shape[-1])
-        x = torch.from_numpy((data.x_train - offset) * gain).float()
-        y = torch.from_numpy(data.y_train)
-        if hidden is not None:
-            widths = [data.features, *hidden, data.classes]
-            floating = float_mlp(widths)
-            quantised = quantised_mlp(widths, group_size=group_size)
-        else:
-            options = {"shape": shape, "classes": data.classes}
-            floating = float_cnn(layers, **options)
-            quantised = quantised_cnn(layers, **options, group_size=group_size)
-        for stage, model, epochs, rate in (
-            ("float", floating, recipe.epochs, recipe.learning_rate),
-            ("quantised", quantised, recipe.quantised_epochs, recipe.quantised_learning_rate),
-        ):
-            if model is quantised:
-                sources = weighted(copy.deepcopy(floating))
-                for source, target in zip(sources, weighted(quantised), strict=True):
-                    target.load_state_dict(source.state_dict(), strict=False)
-            report = progress and (lambda *at, stage=stage: progress(stage, *at))
-            fit(model, x, y, recipe=recipe, epochs=epochs, learning_rate=rate, progress=report)
-        settle(quantised, multiplier_bits=multiplier_bits)
-        network = freeze(
-            quantised,
-            name=name,
-            offset=offset,
-            gain=gain,
-            labels=data.labels,
-        )
+        yield
     finally:
         torch.set_num_threads(threads)
-    return Trained(floating, quantised, network)
+
+
+def _stage(progress, stage):
+    return progress and (lambda *at: progress(stage, *at))
 
 
 def sample_shape(data, shape):

@@ -49,6 +49,9 @@ def test_defaults_and_paths(tmp_path):
     ('name = "x"\n[build]\nboards = ["icebreakr"]', "build.boards: Board must be one of"),
     ('name = "x"\n[build]\nboards = ["ulx3s", "ulx3s"]', "build.boards: each board once"),
     ('name = "x"\n[data]\nnormalise = "log"', "data.normalise: should be 'max', "),
+    ('name = "x"\n[quantise]\nweights = "int9"', "quantise.weights: must be one of int2, int3, "),
+    ('name = "x"\n[quantise]\nweights = []', "quantise.weights: must be one of int2, int3, "),
+    ('name = "x"\n[quantise]\nweights = ["int4", 4]', "each layer with weights, not ['int4', 4]"),
     ("name = ", "not TOML: "),
 ])
 def test_wrong(tmp_path, text, message):

@@ -20,6 +20,8 @@ TEXT = """
 name = "pictures"
 [model]
 layers = [{ conv = 6, stride = 2 }, { residual = [{ conv = 6 }] }, { average_pool = 2 }]
+[quantise]
+weights = ["int6", "int3", "int5"]
 [train]
 epochs = 1
 quantised_epochs = 1
@@ -55,13 +57,14 @@ def test_every_arrow_is_exact(prepared, verified, compared):
         ("golden", "rtl", "batch", "exact"), ("golden", "rtl", "cycle formula", "exact"),
         ("golden", "rtl", "cocotb", "exact")]
     assert isinstance(prepared.program, GraphProgram)
+    assert sorted(prepared.program.weights) == [3, 5, 6]
     # Every element of every layer that computes, of 9 samples, and their classes.
     sizes = [values.shape[1] for values in run.values]
     assert ran[2].compared == 9 * (sum(sizes) + 1)
     compared(ran[2].compared)
 
 
-@pytest.mark.parametrize("fault", ["weight:7", "weight:200:0", "scale:3:2", "bias:1:4"])
+@pytest.mark.parametrize("fault", ["weight:7", "weight:200:0", "scale:3:2", "bias:1:12"])
 def test_a_flipped_bit_is_found(fault, prepared, compared):
     program = inject(prepared.program, fault)
     assert program.identity == prepared.program.identity
@@ -78,7 +81,7 @@ def test_a_flipped_bit_is_found(fault, prepared, compared):
 
 
 @pytest.mark.parametrize("fault, message", [
-    ("weight:9999", "--inject: weight has indices 0 to 617 and bits 0 to 3, not 9999 and 3"),
+    ("weight:9999", "--inject: weight has indices 0 to 617 and bits 0 to 4, not 9999 and 4"),
     ("bias:0:99", None),
 ])
 def test_faults_that_are_nowhere(fault, message, prepared):
@@ -102,6 +105,8 @@ def test_report(prepared, verified):
     (("[train]", "[data]\nshape = [3, 5]\n[train]"), "model.layers or data.shape: Shape must be "),
     (("[model]", "[model]\nhidden = [3]"), "model: give hidden or layers, not both"),
     (("lanes = 4", "lanes = 4\nweight_words = 5"), "engine: Layer conv1: needs "),
+    (('["int6", "int3", "int5"]', '["int6", "int3"]'), "quantise.weights must be one format, or 3, "
+     "one for each layer with weights, not 2"),
 ])
 def test_bad_input(change, message, tmp_path):
     path = tmp_path / "bad.toml"

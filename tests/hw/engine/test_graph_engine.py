@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -143,6 +144,17 @@ def series(rng):
     return net
 
 
+def mixed(rng):
+    net = Drawn(rng, (8, 7, 3))
+    for bits in 8, 3, 5:
+        net.bits = bits
+        net.conv(int(rng.integers(3, 9)))
+    net.average_pool()
+    net.bits = 2
+    net.finish(5)
+    return net
+
+
 def vectors(rng):
     net = Drawn(rng, (21,), bits=8)
     net.layers.append(Linear(**net.weights(13, 21)))
@@ -160,6 +172,8 @@ ENGINES = [
     (depthwise, {"rows": 1, "columns": 5, "lanes": 5}),
     (series, {"rows": 1, "columns": 8, "lanes": 8}),
     (series, {"rows": 5, "columns": 4, "lanes": 2, "element": "multiplier"}),
+    (mixed, {"rows": 2, "columns": 8, "lanes": 4}),
+    (mixed, {"rows": 1, "columns": 6, "lanes": 2, "element": "booth"}),
     (vectors, {"rows": 2, "columns": 4, "lanes": 2, "element": "multiplier"}),
     (vectors, {"rows": 1, "columns": 1, "lanes": 1, "element": "booth"}),
 ]
@@ -206,6 +220,22 @@ def test_logits_and_cycles(number):
         assert stalled[0].tolist() == trace.logits.tolist()
         compared += logits.size
     assert compared > 0
+
+
+def test_each_width_has_its_memory():
+    network = mixed(np.random.default_rng(3)).network()
+    program = compile_graph(network, GraphConfig(columns=4, lanes=2))
+    assert sorted(program.weights) == [2, 3, 5, 8] and program.weight.bits == 8
+    words = {la.name: la.steps * la.tiles for la in program.layers if la.weight_bits}
+    bits = {la.name: la.weight_bits for la in program.layers}
+    assert program.memory_bits["weights"] == 8 * sum(
+        count * bits[name] for name, count in words.items())
+    # The same codes in memories of one width take more.
+    wide = [replace(la, group=replace(la.group, element=Int(8))) if hasattr(la, "group") else la
+            for la in network.layers]
+    uniform = compile_graph(replace(network, layers=wide), program.config)
+    assert uniform.memory_bits["weights"] == 8 * 8 * sum(words.values())
+    assert uniform.cycles() == program.cycles()
 
 
 def test_a_wrong_bias_shows():

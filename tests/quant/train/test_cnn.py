@@ -26,12 +26,12 @@ EVERY = [
 SHAPES = [(17, 2), (17, 18, 1)]
 
 
-def build(layers, shape, *, classes=4, group_size=8):
+def build(layers, shape, *, classes=4, group_size=8, bits=4):
     layers = parse_layers(layers)
     torch.manual_seed(0)
     return (
         float_cnn(layers, shape=shape, classes=classes),
-        quantised_cnn(layers, shape=shape, classes=classes, group_size=group_size),
+        quantised_cnn(layers, shape=shape, classes=classes, group_size=group_size, bits=bits),
     )
 
 
@@ -87,9 +87,10 @@ def test_normalisation_is_merged(shape, compared):
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("bits", [4, (8, 2, 3, 5, 4, 7, 6, 2)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_model_and_network_are_equal(shape, compared):
-    _, model = build(EVERY, shape)
+def test_model_and_network_are_equal(shape, bits, compared):
+    _, model = build(EVERY, shape, bits=bits)
     features = int(torch.tensor(shape).prod())
     torch.manual_seed(1)
     with torch.no_grad():
@@ -101,6 +102,8 @@ def test_model_and_network_are_equal(shape, compared):
     values, _ = trained_trace(model, x)
     trace = network.run(network.encode(x.numpy()))
     assert network.input_shape == shape
+    widths = [layer.group.element.bits for layer in network.layers if hasattr(layer, "group")]
+    assert widths == ([bits] * 8 if bits == 4 else list(bits))
     # A branch that saturates is rescaled by itself.
     assert [layer.kind for layer in network.layers if layer.kind != "rescale"] == [
         "conv", "conv", "max_pool", "conv", "conv", "conv", "add", "average_pool", "flatten",
@@ -178,6 +181,13 @@ KEYS = "conv, depthwise, max_pool, average_pool, linear, residual"
 )
 def test_layers_wrong(tables, text):
     refused(tables, text)
+
+
+@pytest.mark.parametrize("bits", [(4,) * 7, (4,) * 9, ()])
+def test_widths_for_other_layers(bits):
+    with pytest.raises(LayersError, match="^weights must be one format, or 8, one for each layer "
+                                          f"with weights, not {len(bits)}$"):
+        build(EVERY, SHAPES[0], bits=bits)
 
 
 def test_no_layers():

@@ -109,6 +109,16 @@ def test_stacks(blobs, hidden, normalise, compared):
     compared(compare(trained, blobs.x_test))
 
 
+def test_a_width_for_each_layer(blobs, compared):
+    trained = short(blobs, hidden=(7, 6), bits=(2, 8, 5))
+    assert [layer.group.element.bits for layer in trained.network.layers] == [2, 8, 5]
+    assert all(int(la.weights.abs().max()) <= 1 << la.group.element.bits - 1
+               for la in trained.network.layers)
+    compared(compare(trained, blobs.x_test))
+    with pytest.raises(LayersError, match="or 3, one for each layer with weights, not 1"):
+        short(blobs, hidden=(7, 6), bits=(2,))
+
+
 def test_it_learns(blobs):
     network = short(blobs, recipe=Recipe(epochs=15, quantised_epochs=8, batch=32)).network
     classes = network.run(network.encode(blobs.x_test)).classes
