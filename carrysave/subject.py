@@ -36,6 +36,7 @@ from .quant.train.train import (
 
 __all__ = ["BATCH", "Subject", "Training", "load_data_of", "load_subject", "save_subject"]
 
+PARTS = ("data", "formats", "golden", "network", "train")  # of `quant`
 BATCH = 500  # samples at once, where traces would fill the memory
 
 
@@ -60,8 +61,8 @@ class Subject:
 
 def _sources():
     """Hash of the code that training depends on."""
-    found = hashlib.sha256()
-    for path in sorted(Path(quant.__file__).parent.rglob("*.py")):
+    found, root = hashlib.sha256(), Path(quant.__file__).parent
+    for path in sorted(path for part in PARTS for path in (root / part).rglob("*.py")):
         found.update(path.read_bytes())
     return found.hexdigest()
 
@@ -145,7 +146,7 @@ class Training:
         except LayersError as error:
             raise BadInput(f"model.layers or data.shape: {error}") from None
         try:
-            self._quantised()
+            self.quantised()
         except LayersError as error:
             raise BadInput(f"quantise.{error}") from None
         self.options = {**self.network, "normalise": config.data.normalise}
@@ -163,7 +164,8 @@ class Training:
     def _epoch(self, stage, done, epochs):
         self.report(f"training, {stage}: epoch {done} of {epochs}")
 
-    def _quantised(self):
+    def quantised(self):
+        """The network of Brevitas, not trained."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Brevitas and torch, about themselves.
             return quantised_network(self.data, **self.network, bits=self.bits,
@@ -213,7 +215,7 @@ class Training:
             folder, _ = cached("training", key, produce)
         except UnsupportedModel as error:
             raise BadInput(f"train: the trained model cannot be frozen: {error}") from None
-        trained = self._quantised().double().eval()
+        trained = self.quantised().double().eval()
         # Brevitas makes its quantisers anew here, in float32: assign, so that none is rounded.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -200,7 +200,7 @@ def check_resources(resources, board):
                             "Use a smaller array or network, or a larger board.")
 
 
-def synthesise(accelerator, board, *, options=Options(), cache=None, progress=None):
+def synthesise(accelerator, board, *, options=Options(), check=True, cache=None, progress=None):
     """Synthesise an accelerator with the top level of a board.
 
     Parameters
@@ -209,6 +209,8 @@ def synthesise(accelerator, board, *, options=Options(), cache=None, progress=No
         With ports ``rx`` and ``tx``.
     board : Board or str
     options : Options
+    check : bool
+        Whether the design must fit the board.
     cache : path, optional
         Another cache folder than the user's.
     progress : callable, optional
@@ -253,7 +255,8 @@ def synthesise(accelerator, board, *, options=Options(), cache=None, progress=No
     needed = resources
     if board.family is boards.ICE40:
         needed = {**resources, "lut4": ice40.logic_cells(netlist)}
-    check_resources(needed, board)
+    if check:
+        check_resources(needed, board)
     models, defines = cell_models(board.family)
     return Synthesis(
         board=board, plan=plan,
