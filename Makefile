@@ -5,7 +5,7 @@ PYTHON =
 ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-gates clean
+.PHONY: help setup demo test lint bench bench-gates evidence clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -28,6 +28,20 @@ bench: setup ## measure speeds on this machine
 
 bench-gates: setup ## measure gates of the processing elements against their limits
 	.venv/bin/python -W ignore scripts/bench_gates.py $(ARGS)
+
+evidence: setup ## measure what changed for every table of reports/, then the pages made of them
+	.venv/bin/carrysave characterise --all
+	.venv/bin/carrysave characterise --all --lanes 1 --lanes 4 --lanes 16 --lanes 32
+	.venv/bin/carrysave predict --all
+	.venv/bin/carrysave energy --all
+	.venv/bin/carrysave accuracy --train
+	.venv/bin/carrysave mixed examples/fashion.toml
+	.venv/bin/python scripts/arrays.py
+	.venv/bin/python scripts/formats.py
+	.venv/bin/python scripts/units.py
+	.venv/bin/python scripts/findings.py
+	.venv/bin/python scripts/readme.py
+	.venv/bin/carrysave report
 
 clean: ## delete what builds and tests have written; .venv stays
 	rm -rf build dist *.egg-info sim_build .pytest_cache .ruff_cache .hypothesis

@@ -17,14 +17,17 @@ from .tables import write_csv
 __all__ = ["ACTIVATIONS", "COLUMNS", "KINDS", "Found", "accuracy", "read"]
 
 COLUMNS = ("format", "bits", "scale", "transform", "subject", "values", "relative_error",
-           "qsnr_db", "perplexity", "command", "tools", "hash")
+           "qsnr_db", "perplexity", "accuracy", "command", "tools", "hash")
 IDENTITY = ("format", "scale", "transform", "subject")
-KINDS = ("tensors", "perplexity")
+KINDS = ("tensors", "perplexity", "tasks")
 ACTIVATIONS = ("fp32", "int8", "int4", "e4m3", "e2m1", "mxint8", "mxfp8_e4m3", "mxfp4", "nvfp4",
                "nvint4", "olive8", "olive4")
+TASKS = ("fp32", "int2", "int3", "int4", "int5", "int6", "int8", "int4g128", "e4m3", "e2m1", "nf4",
+         *ACTIVATIONS[5:])
 NETWORKS = ("fashion", "har")
 TOKENS = 2048
 PACKAGES = ("gguf", "numpy", "safetensors", "tokenizers", "torch")
+TRAINING = ("brevitas", "numpy", "torch")
 METHOD = 1  # to be raised where what is measured changes, and no format does
 SECONDS = 5  # between two writes
 
@@ -62,12 +65,12 @@ def accuracy(names=(), *, out, only=None, tokens=TOKENS, train=False, progress=N
     Parameters
     ----------
     names : sequence of str
-        Formats; by default all that can keep weights and activations, and for perplexity
-        `ACTIVATIONS`.
+        Formats; by default all that can keep weights and activations, for perplexity
+        `ACTIVATIONS` and for tasks `TASKS`.
     out : path
         The table. A row whose hash is there already is not measured again; other rows stay.
     only : str, optional
-        One of `KINDS`.
+        One of `KINDS`; all by default, but tasks with ``train`` alone.
     tokens : int
         Of the text, for perplexity.
     train : bool
@@ -85,12 +88,12 @@ def accuracy(names=(), *, out, only=None, tokens=TOKENS, train=False, progress=N
     """
     report = progress or (lambda line: None)
     if only is not None and only not in KINDS:
-        raise BadInput(f"--only: must be {' or '.join(KINDS)}, not {only!r}")
-    formats, usual = _formats(names)
+        raise BadInput(f"--only: must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {only!r}")
+    formats, usual, classifying = _formats(names)
     if only in (None, "perplexity"):
         list(_fetched(lambda: _check_tokens(tokens)))  # before the table is written
     table, skipped, rows = _Table(Path(out)), [], []
-    tools = _tools()
+    tools = "" if only == "tasks" else _tools()
     try:
         if only in (None, "tensors"):
             sources, skipped = _sources(train, report)
@@ -98,13 +101,15 @@ def accuracy(names=(), *, out, only=None, tokens=TOKENS, train=False, progress=N
                 rows += _tensors(source, formats, table, tools=tools, report=report)
         if only in (None, "perplexity"):
             rows += _perplexities(usual, tokens, table, tools=tools, report=report)
+        if only == "tasks" or only is None and train:
+            rows += _tasks(classifying, table, report=report)
     finally:
         table.write()
     return Found(rows, table.measured, skipped)
 
 
 def _formats(names):
-    """Formats for tensors, and those for perplexity."""
+    """Formats for tensors, those for perplexity, those for tasks."""
     from .quant.formats import get
     from .quant.formats import names as listed
 
@@ -112,7 +117,7 @@ def _formats(names):
         return [fmt for fmt in found if not _quant().unsuited(fmt)]
 
     if not names:
-        return (suited(map(get, listed())), suited(map(get, ACTIVATIONS)))
+        return [suited(map(get, found)) for found in (listed(), ACTIVATIONS, TASKS)]
     try:
         found = [get(name) for name in dict.fromkeys(names)]
     except ValueError as error:
@@ -120,7 +125,7 @@ def _formats(names):
     for fmt in found:
         if why := _quant().unsuited(fmt):
             raise BadInput(f"FORMAT: must be able to keep weights by itself; {why}")
-    return found, found
+    return found, found, found
 
 
 def _quant():
@@ -140,13 +145,13 @@ def _language():
     return language, smollm2, text, minilm
 
 
-def _tools():
+def _tools(packages=PACKAGES, extra="language"):
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            raise Failure(f"{name} is needed: pip install carrysave[language]") from None
+            raise Failure(f"{name} is needed: pip install carrysave[{extra}]") from None
     return "; ".join(f"{name} {version}" for name, version in found.items())
 
 
@@ -188,7 +193,7 @@ def _order():
     from .quant.formats import names
 
     places = {name: place for place, name in enumerate(names())}
-    return lambda row: (bool(row["perplexity"]), row["subject"],
+    return lambda row: (bool(row["perplexity"]), bool(row["accuracy"]), row["subject"],
                         places.get(row["format"], len(places)), *_identity(row))
 
 
@@ -214,14 +219,17 @@ def read(path):
     return rows
 
 
-def _job(fmt, scale, measure, *, subject, data, tools, command, transform="none"):
-    """A `Job`, with the hash of everything that its result depends on."""
+def _job(fmt, scale, measure, *, subject, data, tools, command, transform="none", rounds=None):
+    """A `Job`, with the hash of everything that its result depends on.
+
+    ``rounds`` is how the format rounds, where it is more than its fingerprint.
+    """
     row = {
         "format": fmt.name, "bits": f"{_bits(fmt):g}",
         "scale": scale, "transform": transform, "subject": subject, "tools": tools,
     }
     inputs = {**row, "data": data, "method": METHOD,
-              "rounds": _quant().fingerprint(fmt, scale)}
+              "rounds": rounds or _quant().fingerprint(fmt, scale)}
     return Job({**row, "command": f"carrysave accuracy {fmt.name} {command}",
                 "hash": digest(json.dumps(inputs, sort_keys=True))[:16]}, measure)
 
@@ -346,6 +354,31 @@ def _used(quant, fmt):
     from .quant.formats import Pair
 
     return ("tensor",) if isinstance(fmt, Pair) else quant.scales(fmt)
+
+
+def _tasks(formats, table, *, report):
+    """Rows of classifiers: networks, formats, before and after training in them."""
+    from .accuracy_tasks import TRANSFORMS, example, rounds
+
+    tools, rows = _tools(TRAINING, "train"), []
+    for name in NETWORKS:
+        task = next(iter(_fetched(lambda name=name: [example(name, report)])))
+        jobs = []
+        for fmt in formats:
+            scale, how = rounds(fmt)
+            plain = fmt.name == "fp32"
+            for transform in ("none",) if plain else TRANSFORMS:
+                jobs.append(_job(
+                    fmt, scale, lambda task=task, fmt=None if plain else fmt, transform=transform:
+                    {"values": str(task.samples),
+                     "accuracy": f"{100 * task.score(fmt, transform):.2f}"},
+                    subject=task.subject, data=task.data, tools=tools, rounds=how,
+                    command="--only tasks", transform=transform))
+        for at, job in enumerate(jobs, 1):
+            row = job.row
+            report(f"{name}: {row['format']}, {row['transform']}, {at} of {len(jobs)}")
+            rows += _run([job], table)
+    return rows
 
 
 def _check_tokens(tokens):

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``carrysave characterise``: what units and arrays cost and how fast they are, as a table."""
 
-import csv
 import dataclasses
 import difflib
 import functools
-import inspect
-import io
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -21,37 +18,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from .characterise_table import COLUMNS, FAMILIES, KEY, TABLE, read, write
+from .characterise_units import ARRAYS, SIZE, build, has_lanes, names
 from .errors import BadInput, Failure
 from .fpga import characterise as fpga
 from .fpga.tools import ToolError
-from .hw import catalogue
-from .hw.array.kind import kind_of
-from .hw.array.pe_array import PEArray
 from .hw.cache import digest
 from .hw.process import MissingTool
 from .hw.yosys import YosysError
-from .quant.formats import Group, Int
-from .quant.formats import get as fmt
-from .tables import write_csv
 
-__all__ = ["ARRAYS", "COLUMNS", "FAMILIES", "characterise", "names", "read", "row_hash", "write"]
-
-TABLE = Path("reports/resources.csv")
-FAMILIES = (*fpga.DEVICES, fpga.GATES)
-KEY = ("unit", "lanes", "family", "dsp_allowed")
-COLUMNS = ("unit", "lanes", "family", "dsp", "lut4", "ff", "bram", "carry", "mapping", "fmax_mhz",
-           "fmax_min_mhz", "fmax_max_mhz", "seeds", "nand2", "transistors", "dsp_allowed",
-           "command", "tools", "hash")
-# 4 by 4 elements of one lane each; of two where a code holds two numbers.
-SIZE, GROUP = 4, 128
-ARRAYS = {
-    "array-int8": lambda: kind_of(Int(8), Int(8)),
-    "array-w4a8": lambda: kind_of(Int(8), Group(Int(4), GROUP)),
-    "array-w4a8-booth": lambda: kind_of(Int(8), Group(Int(4), GROUP), element="booth"),
-    "array-olive4": lambda: kind_of(fmt("olive4"), fmt("olive4"), lanes=2),
-    "array-e4m3": lambda: kind_of(fmt("e4m3"), fmt("e4m3"), registers=2),
-    "array-mxfp4": lambda: kind_of(fmt("mxfp4"), fmt("mxfp4"), registers=2),
-}
+__all__ = ["ARRAYS", "COLUMNS", "FAMILIES", "SIZE", "build", "characterise", "names", "read",
+           "row_hash", "write"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,33 +83,6 @@ class Job:
         return " ".join(parts)
 
 
-def names():
-    """Everything that can be characterised: presets of the catalogue, then arrays."""
-    return [*catalogue.names(), *ARRAYS]
-
-
-def has_lanes(name):
-    """Whether lanes are a parameter."""
-    return name not in ARRAYS and \
-        "lanes" in inspect.signature(catalogue.get(name).unit).parameters
-
-
-def build(name, lanes=None):
-    """A new component, and how many products it computes in a cycle.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Where the unit cannot have so many lanes.
-    """
-    if name in ARRAYS:
-        kind = ARRAYS[name]()
-        return (PEArray(kind, SIZE, SIZE, steps=GROUP // kind.lanes),
-                SIZE * SIZE * kind.lanes)
-    unit = catalogue.get(name).build(**({} if lanes is None else {"lanes": lanes}))
-    return unit, unit.lanes
-
-
 def examine(name, chosen):
     """Lanes of a unit, digests and length of its RTLIL, whether it multiplies; or a complaint."""
     warnings.filterwarnings("ignore", ".* created but never used")
@@ -178,49 +128,6 @@ def measure(job, cache=None):
     row |= {"command": job.command, "hash": job.hash,
             "tools": "; ".join(f"{name} {version}" for name, version in used.items())}
     return {key: str(value) for key, value in row.items()}
-
-
-def read(path=TABLE):
-    """Rows of a table, dicts of str to str; none where there is no file.
-
-    Columns that an older table lacks are empty; ``dsp_allowed`` is what ``dsp`` says.
-
-    Raises
-    ------
-    BadInput
-        If the file is no such table.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--out: {path} cannot be read: {_reason(error)}") from None
-    try:
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        found = list(reader)
-    except csv.Error as error:
-        raise BadInput(f"--out: {path} is no table: {error}") from None
-    if found and tuple(reader.fieldnames or ())[:5] != COLUMNS[:5] or text and not found \
-            and not text.startswith(",".join(COLUMNS[:5])):
-        raise BadInput(f"--out: {path} must be a table whose columns start "
-                       f"{','.join(COLUMNS[:5])}, not {text.splitlines()[0][:60]!r}")
-    rows = [{key: row.get(key) or "" for key in COLUMNS} for row in found]
-    for row in rows:
-        row["dsp_allowed"] = row["dsp_allowed"] or str(int(row["dsp"] not in ("", "0")))
-    return rows
-
-
-def write(path, rows):
-    """Write a table in order, at once or not at all. Rows of units that are gone are left out."""
-    units = {name: k for k, name in enumerate(names())}
-    rows = [row for row in rows if row["unit"] in units and row["family"] in FAMILIES]
-    rows.sort(key=lambda row: (units[row["unit"]], int(row["lanes"]),
-                               FAMILIES.index(row["family"]), row["dsp_allowed"]))
-    try:
-        write_csv(path, COLUMNS, rows)
-    except OSError as error:
-        raise BadInput(f"--out: {path} cannot be written: {_reason(error)}") from None
 
 
 def characterise(units=(), *, every=False, families=(), lanes=(), dsp=None, timing=True, seeds=5,
@@ -378,10 +285,6 @@ def _known(row, job, hashed):
 
 def _key(row):
     return tuple(row[name] for name in KEY)
-
-
-def _reason(error):
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _short(row):

@@ -8,9 +8,10 @@ import re
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
+from .quant import formats
 from .sim.payload import layout_of
 
-__all__ = ["Docs", "declaration", "docs", "format_of", "leaves"]
+__all__ = ["Docs", "declaration", "docs", "format_of", "leaves", "ports", "value"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,3 +118,32 @@ def format_of(unit, stream, leaf):
         if name in formats:
             return formats[name]
     return formats.get(stream) if leaf.name == "payload" else None
+
+
+def ports(unit):
+    """Fields of both streams' payloads, as dicts.
+
+    ``field``; ``bits`` of the payload; ``elements``; ``width`` in bits of one; ``number``, signed
+    or unsigned; ``format``, a name or None.
+    """
+    rows = []
+    for stream in ("i", "o"):
+        for leaf in leaves(getattr(unit, stream).p.shape()):
+            last = leaf.offset + leaf.shape.width + sum(
+                (length - 1) * stride
+                for length, stride in zip(leaf.dims, leaf.strides, strict=True)) - 1
+            rows.append({
+                "field": f"{stream}.{leaf.name}",
+                "bits": f"{last}:{leaf.offset}" if last > leaf.offset else str(last),
+                "elements": " × ".join(map(str, leaf.dims)), "width": leaf.shape.width,
+                "number": "signed" if leaf.shape.signed else "unsigned",
+                "format": format_of(unit, stream, leaf),
+            })
+    return rows
+
+
+def value(parameter):
+    """A preset's parameter as Python writes it, formats of the registry by their names."""
+    if getattr(parameter, "name", None) in formats.names():
+        return f"formats.get({parameter.name!r})"
+    return repr(parameter)

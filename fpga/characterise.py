@@ -2,6 +2,7 @@
 """What a single unit costs on a family of FPGAs, and how fast it runs there."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import statistics
@@ -241,6 +242,15 @@ def _run(text, passes, *, timeout, cache):
     return cached("characterise", inputs, produce, root=cache)[0]
 
 
+def _mappings(text, script, examine, *, timeout, cache):
+    """What ``examine`` says of the statistics of a design by each mapping."""
+    found = {}
+    for mapping in MAPPINGS:
+        folder = _run(text, script(mapping=mapping), timeout=timeout, cache=cache)
+        found[mapping] = examine(json.loads((folder / "stat.json").read_text())["design"])
+    return found
+
+
 def _rtlil(unit):
     """RTLIL of a unit."""
     ports = {name: port[:2] for name, port in flat_ports(unit).items()}
@@ -269,12 +279,13 @@ def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
     Area
     """
     device = check_family(family)
-    text = _rtlil(unit)
-    found = {}
-    for mapping in MAPPINGS:
-        folder = mapped(text, device, dsp=dsp, mapping=mapping, timeout=timeout, cache=cache)
-        cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
-        found[mapping] = count(cells, device.family), cells
+
+    def examine(design):
+        cells = design["num_cells_by_type"]
+        return count(cells, device.family), cells
+
+    found = _mappings(_rtlil(unit), functools.partial(_script, device, dsp=dsp), examine,
+                      timeout=timeout, cache=cache)
     # A DSP block is dearer than any number of LUTs that it can save.
     mapping = min(MAPPINGS, key=lambda mapping: found[mapping][0]["lut4"])
     resources, cells = found[mapping]
@@ -312,14 +323,13 @@ def gates(unit, *, timeout=1800, cache=None):
     YosysError
         Also where a cell is left that is no gate, such as a black box.
     """
-    text, found = _rtlil(unit), {}
-    for mapping in MAPPINGS:
-        folder = _run(text, _gates_script(mapping), timeout=timeout, cache=cache)
-        design = json.loads((folder / "stat.json").read_text())["design"]
+    def examine(design):
         cells, transistors = design["num_cells_by_type"], str(design["estimated_num_transistors"])
         if not transistors.isdigit():  # "123+": there are cells without a weight
             raise YosysError(f"Yosys cannot weigh all cells of {', '.join(sorted(cells))}")
-        found[mapping] = int(transistors), cells
+        return int(transistors), cells
+
+    found = _mappings(_rtlil(unit), _gates_script, examine, timeout=timeout, cache=cache)
     mapping = min(MAPPINGS, key=lambda mapping: found[mapping][0])
     transistors, cells = found[mapping]
     ff = cells.get("$_DFF_P_", 0)

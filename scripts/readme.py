@@ -3,7 +3,8 @@
 
 The configuration and the formats come from their declarations, the measured numbers from
 ``reports/digits.json``, those of units from ``reports/resources.csv`` (``carrysave characterise``),
-of arrays from ``reports/arrays.csv`` (``scripts/arrays.py``). ``--measured`` first makes
+of arrays from ``reports/arrays.csv`` (``scripts/arrays.py``), errors of predictions from
+``reports/estimator.csv`` (``carrysave predict --all``). ``--measured`` first makes
 ``digits.json`` anew from ``build/digits`` (after ``make demo``); ``--check`` only says whether the
 README is current.
 """
@@ -18,13 +19,16 @@ from pydantic import BaseModel
 
 from carrysave.characterise import read
 from carrysave.config import Config
+from carrysave.estimator import errors
 from carrysave.format_text import families, family_line
 from carrysave.formats import describe
+from carrysave.predict import read as read_estimator
 from carrysave.quant import formats
 
 ROOT = Path(__file__).parents[1]
 README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
 RESOURCES, ARRAYS = ROOT / "reports" / "resources.csv", ROOT / "reports" / "arrays.csv"
+ESTIMATOR = ROOT / "reports" / "estimator.csv"
 # What the table of units shows: the plain multiplier, and what there is in its place.
 BASELINE = "multiplier-w8a8"
 SHOWN = (
@@ -174,6 +178,19 @@ def arrays(rows):
     return "".join(lines)
 
 
+def estimator(rows):
+    """How wrong predictions of units are that had no part in the fit."""
+    lines = ["| family | units | LUT4, rows | median error | 90 % below | Fmax, rows "
+             "| median error | 90 % below |\n|---|---:|---:|---:|---:|---:|---:|---:|\n"]
+    for line in errors(rows):
+        title = FAMILIES[line["family"]][0] + ", with DSP blocks" * line["dsp_allowed"]
+        cells = [cell for part in (line["lut4"], line["fmax_mhz"]) for cell in (
+            ["–"] * 3 if part is None else
+            [str(part["rows"]), *(f"{100 * part[key]:.1f} %" for key in ("median", "p90"))])]
+        lines.append(f"| {title} | {line['units']} | {' | '.join(cells)} |\n")
+    return "".join(lines)
+
+
 def refresh():
     """Make ``reports/digits.json`` of the last demo."""
     source = ROOT / "build" / "digits" / "evidence.json"
@@ -197,6 +214,7 @@ def main():
         "ledger": ledger(report),
         "measured": measured(report),
         "resources": resources(read(RESOURCES)),
+        "estimator": estimator(read_estimator(ESTIMATOR)),
         "arrays": arrays(list(csv.DictReader(ARRAYS.open(encoding="utf-8")))),
     }
     before = after = README.read_text(encoding="utf-8")

@@ -57,17 +57,8 @@ def linked(name):
 
 
 def ports(unit):
-    rows = []
-    for stream in ("i", "o"):
-        for leaf in unit_text.leaves(getattr(unit, stream).p.shape()):
-            last = leaf.offset + leaf.shape.width + sum(
-                (length - 1) * stride
-                for length, stride in zip(leaf.dims, leaf.strides, strict=True)) - 1
-            bits = f"{last}:{leaf.offset}" if last > leaf.offset else str(last)
-            name = f"{stream}.{leaf.name}"
-            rows.append([f"`{name}`", bits, " × ".join(map(str, leaf.dims)), leaf.shape.width,
-                         "signed" if leaf.shape.signed else "unsigned",
-                         linked(unit_text.format_of(unit, stream, leaf))])
+    rows = [[f"`{port['field']}`", port["bits"], port["elements"], port["width"], port["number"],
+             linked(port["format"])] for port in unit_text.ports(unit)]
     return table(["field", "bits of the payload", "elements", "bits each", "number", "format"],
                  rows, {"bits of the payload", "elements", "bits each"})
 
@@ -121,7 +112,7 @@ def checks(arrows):
 
 def page(preset, unit, mark, gates_of, checks_of):
     docs = unit_text.docs(unit)
-    shown = ", ".join(f"{key}={_value(value)}" for key, value in preset.parameters.items())
+    shown = ", ".join(f"{key}={unit_text.value(value)}" for key, value in preset.parameters.items())
     lines = [f"# {preset.name}", "", docs.summary, "", "```python",
              f"from carrysave.hw.{preset.room} import {preset.unit.__name__}", "",
              *wrapped(f"{preset.unit.__name__}({shown})", "    "), "```", ""]
@@ -151,12 +142,6 @@ def page(preset, unit, mark, gates_of, checks_of):
               "## How it was verified", "", *checks(checks_of), "",
               f"{MADE}. {MARK.format(mark)}"]
     return "\n".join(lines) + "\n"
-
-
-def _value(value):
-    text = repr(value)
-    return f"formats.get({value.name!r})" if getattr(value, "name", None) in formats.names() \
-        else text
 
 
 def index(units, gates_of, checks_of):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all tests share: the count of vectors compared."""
+"""What all tests share: the count of vectors compared, the choice of samples."""
 
+import datetime
 import operator
 
 import hypothesis
@@ -17,6 +18,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("carrysave")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--sample", metavar="WORD", default=str(datetime.date.today()),
+                     help="chooses the rows of reports that are measured again (default: the date)")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from rich.markup import escape
 from ..errors import BadInput
 from ..front import Json, Progress, app, err, kept, show_json
 
-__all__ = ["characterise", "export", "formats", "synth", "units"]
+__all__ = ["characterise", "energy", "export", "formats", "predict", "synth", "units"]
 
 PANEL = "Formats and units"
 
@@ -160,6 +160,103 @@ def characterise(
     with Progress(as_json) as progress, kept(f"what was measured is in {out}"):
         found = run(units or (), every=every, families=family or (), lanes=lanes or (), dsp=dsp,
                     timing=timing, seeds=seeds, jobs=jobs, out=out, progress=progress)
+    if as_json:
+        show_json(found)
+    else:
+        Console().print(show(found), highlight=False)
+    for line in found["errors"]:
+        err.print(f"[bold red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if found["errors"] else 0)
+
+
+@app.command(rich_help_panel=PANEL)
+def predict(
+    unit: Annotated[
+        str | None, typer.Argument(metavar="[UNIT]", help="As for export; or an array such as "
+                                                          "array-int8.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Preset of the unit.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter; may be repeated."),
+    ] = None,
+    lanes: Annotated[int | None, typer.Option(help="Short for --set lanes=…")] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="ecp5, ice40 or gowin; may be repeated. Default: all."),
+    ] = None,
+    dsp: Annotated[
+        bool | None,
+        typer.Option(help="Only with DSP blocks, or only without. Default: both."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every measured unit from the others, into the table.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes for --all. Default: one per core.")
+    ] = None,
+    table: Annotated[
+        Path, typer.Option(metavar="FILE.csv", help="What is fitted to; of --all, its result.")
+    ] = Path("reports/estimator.csv"),
+    as_json: Json = False,
+):
+    """LUTs and Fmax of a unit with any parameters, estimated in seconds, without synthesis."""
+    from .. import predict_view
+
+    if every == (unit is not None):
+        raise BadInput("UNIT must be given, or --all for every measured unit, not both"
+                       if every else "UNIT must be given, or --all for every measured unit")
+    if every:
+        for option, value in (("--preset", preset), ("--set", settings), ("--lanes", lanes),
+                              ("--family", family), ("--dsp", dsp)):
+            if value is not None and value != []:
+                raise BadInput(f"{option} is for one UNIT, not for --all")
+        from ..estimator import estimator
+
+        with Progress(as_json) as progress, kept(f"{table} is as before"):
+            found = estimator(table=table, jobs=jobs, progress=progress)
+        shown = predict_view.show_errors(found)
+    else:
+        from ..predict import predict as run
+
+        found = run(unit, preset=preset, settings=settings or (), lanes=lanes,
+                    families=family or (), dsp=dsp, table=table)
+        shown = predict_view.show(found)
+    if as_json:
+        show_json(found)
+    else:
+        Console().print(shown, highlight=False)
+
+
+@app.command(rich_help_panel=PANEL)
+def energy(
+    units: Annotated[
+        list[str] | None, typer.Argument(metavar="[UNIT…]", help="As for characterise.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every unit and array.")] = False,
+    trace: Annotated[
+        list[str] | None,
+        typer.Option(help="Operands: uniform, digits or smollm2; may be repeated. Default: all."),
+    ] = None,
+    lanes: Annotated[
+        list[int] | None,
+        typer.Option(help="Where lanes are a parameter; may be repeated. Default: the unit's."),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes. Default: one per core.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.csv", help="The table. Its other rows stay.")
+    ] = Path("reports/energy.csv"),
+    as_json: Json = False,
+):
+    """How much the gates of units switch for a product, relative to int8; no joules."""
+    from ..energy import energy as run
+    from ..energy_view import show
+
+    with Progress(as_json) as progress, kept(f"what was measured is in {out}"):
+        found = run(units or (), every=every, traces=trace or (), lanes=lanes or (), jobs=jobs,
+                    out=out, progress=progress)
     if as_json:
         show_json(found)
     else:

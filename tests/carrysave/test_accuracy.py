@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from carrysave import accuracy as module
-from carrysave import main
+from carrysave import accuracy_tasks, main
 from carrysave.accuracy import COLUMNS, accuracy, read
 from carrysave.config import load_config
 from carrysave.errors import BadInput, Failure
@@ -202,17 +202,91 @@ def test_defaults(loads, model, tmp_path, compared):
     compared(len(found.rows))
 
 
+@pytest.fixture
+def classifiers(monkeypatch):
+    """Accuracies without networks: what was scored."""
+    calls = []
+
+    def example(name, report):
+        def score(fmt, transform):
+            calls.append((name, fmt and fmt.name, transform))
+            return 0.5 + len(calls) / 300
+
+        return accuracy_tasks.Example(f"{name} accuracy 9 images", 9, name, score)
+
+    monkeypatch.setattr(accuracy_tasks, "example", example)
+    return calls
+
+
+def test_tasks(classifiers, tmp_path, compared):
+    """Each network in each format, before and after training in it; fp32 is the network itself."""
+    out = tmp_path / "t.csv"
+    found = accuracy(("fp32", "int4g128", "e4m3"), out=out, only="tasks")
+    assert classifiers == [
+        (name, fmt, transform) for name in ("fashion", "har") for fmt, transform in (
+            (None, "none"), ("int4g128", "ptq"), ("int4g128", "qat"), ("e4m3", "ptq"),
+            ("e4m3", "qat"))]
+    assert found.rows[1].items() >= {
+        "accuracy": "50.67", "values": "9", "scale": "own, int8 activations", "transform": "ptq",
+        "subject": "fashion accuracy 9 images", "perplexity": "",
+        "command": "carrysave accuracy int4g128 --only tasks",
+        "tools": module._tools(module.TRAINING)}.items()
+    assert [row["scale"] for row in found.rows[:5]] == ["none"] + [found.rows[1]["scale"]] * 2 + [
+        "row"] * 2
+    assert len(read(out)) == len({row["hash"] for row in read(out)}) == 10
+    assert accuracy(("fp32", "e4m3"), out=out, only="tasks").measured == 0
+    assert accuracy(out=out, only="tasks").measured == 2 * (2 * len(module.TASKS) - 1) - 10
+    compared(len(found.rows))
+
+
+def test_activations_that_round_otherwise(classifiers, monkeypatch, tmp_path, compared):
+    """Rows of groups depend on how int8 rounds, which their activations are in."""
+    out, fmt = tmp_path / "t.csv", formats.get("int8")
+    accuracy(("int4g128", "e4m3"), out=out, only="tasks")
+    encode = type(fmt).encode
+    monkeypatch.setattr(type(fmt), "encode", lambda self, x, **options: encode(
+        self, x, **({"rounding": "zero"} if self is fmt else options)))
+    assert accuracy(("int4g128", "e4m3"), out=out, only="tasks").measured == 4
+    compared(8)
+
+
+def test_a_classifier_of_an_example(bees, monkeypatch, compared):
+    """Trained once, and taken from the cache after that; nothing is trained before it is needed."""
+    config = load_config(bees)
+    config = config.model_copy(update={
+        "model": config.model.model_copy(update={"layers": [{"conv": 3}], "hidden": None}),
+        "data": config.data.model_copy(update={"shape": [7, 1]})})
+    monkeypatch.setattr(accuracy_tasks, "load_config", lambda path: config)
+    lines, scores = [], []
+    for _ in range(2):
+        found = accuracy_tasks.example("fashion", lines.append)
+        assert len(lines) == len(scores) > 0 or not scores
+        scores.append(found.score(None, "none"))
+        found.score(formats.get("int8"), "ptq")
+    assert lines == ["fashion: training in float"] and scores[0] == scores[1] > 0.6
+    assert found.subject == f"fashion accuracy {found.samples} images" and found.samples == 30
+    changed = config.train.model_copy(update={"seed": 1})
+    config = config.model_copy(update={"train": changed})
+    assert accuracy_tasks.example("fashion", lines.append).data != found.data
+    compared(2 * found.samples)
+
+
 def test_committed_table(compared):
     """All tensors in all formats, each row once, none of a format that is gone."""
     rows = read(TABLE)
-    assert rows and all(
-        bool(row["relative_error"]) == bool(row["qsnr_db"]) != bool(row["perplexity"])
-        for row in rows)
+    assert rows and all(bool(row["relative_error"]) == bool(row["qsnr_db"]) for row in rows)
+    metrics = ("qsnr_db", "perplexity", "accuracy")
+    assert {sum(bool(row[name]) for name in metrics) for row in rows} == {1}
     kept = {(row["format"], row["scale"]) for row in rows if row["qsnr_db"]}
     assert kept == {(name, scale) for name in formats.names()
                     if not unsuited(formats.get(name)) for scale in scales(formats.get(name))}
     subjects = {row["subject"] for row in rows if row["qsnr_db"]}
     assert sum(bool(row["qsnr_db"]) for row in rows) == len(kept) * len(subjects)
+    classified = [(row["subject"].split()[0], row["format"], row["transform"])
+                  for row in rows if row["accuracy"]]
+    assert sorted(classified) == sorted(
+        (name, fmt, transform) for name in module.NETWORKS for fmt in module.TASKS
+        for transform in (("none",) if fmt == "fp32" else ("ptq", "qat")))
     assert len({module._identity(row) for row in rows}) == len(rows)
     assert rows == sorted(rows, key=module._order())
     compared(len(rows))
@@ -248,7 +322,7 @@ def run(monkeypatch, capsys, *arguments):
 @pytest.mark.parametrize("arguments, text", [
     (["int9x"], "FORMAT: Format must be one of "),
     (["uint4"], "FORMAT: must be able to keep weights by itself; uint4 has no negative values"),
-    (["--only", "tasks"], "--only: must be tensors or perplexity, not 'tasks'"),
+    (["--only", "task"], "--only: must be tensors, perplexity or tasks, not 'task'"),
 ])
 def test_bad_input(monkeypatch, capsys, tmp_path, arguments, text):
     code, out, err = run(monkeypatch, capsys, *arguments, "--out", tmp_path / "t.csv")

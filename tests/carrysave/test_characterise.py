@@ -258,25 +258,3 @@ def test_committed_rows_are_complete(compared):
         if row["hash"]:
             assert row["command"] and row["tools"]
     compared(len(rows))
-
-
-@pytest.mark.parametrize("unit, family", [
-    ("decode-e2m1", "ecp5"), ("fixed-add", "ice40"), ("decode-e2m1", "gowin"),
-    ("mixpe-w4a8", "gates")])
-def test_a_committed_row_is_measured_again(unit, family, cache, compared):
-    """Counts are the same; Fmax of the first seed lies within the published spread."""
-    row = next(row for row in read(COMMITTED) if row["hash"] and row["dsp_allowed"] == "0"
-               and (row["unit"], row["family"]) == (unit, family))
-    timed = bool(row["fmax_mhz"])
-    lanes, rtl, harness, _, _ = table.examine(unit, None)
-    assert str(lanes) == row["lanes"]
-    seeds = int(row["seeds"] or 0)
-    assert table.row_hash(rtl, harness, family, dsp=False, seeds=seeds) == row["hash"]
-    found = measure(Job(unit, lanes, None, family, False, int(timed), 1, ""), cache)
-    assert isinstance(found, dict), found
-    counts = ("dsp", "lut4", "ff", "bram", "carry", "mapping", "nand2", "transistors")
-    assert {key: found[key] for key in counts} == {key: row[key] for key in counts}
-    if timed:
-        low, high = float(row["fmax_min_mhz"]), float(row["fmax_max_mhz"])
-        assert low <= float(found["fmax_mhz"]) <= high
-    compared(len(counts) + timed)
