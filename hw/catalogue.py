@@ -123,6 +123,7 @@ PRESETS = (
     *(Preset(f"{name.replace('_', '-')}-dot", MXDot, {"a_format": fmt(name)}) for name in (
         "mxint8", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4")),
     Preset("nvfp4-dot", MXDot, {"a_format": fmt("nvfp4"), "registers": 4}),
+    Preset("nvint4-dot", MXDot, {"a_format": fmt("nvint4"), "registers": 4}),
     Preset("to-e4m3", ToMinifloat, {"fmt": fmt("e4m3"), "exponent": -18, "lanes": 4}),
     Preset("to-e5m2", ToMinifloat, {"fmt": fmt("e5m2"), "exponent": -16, "overflow": "ieee"}),
     Preset("to-e2m1", ToMinifloat, {"fmt": fmt("e2m1"), "exponent": -24, "lanes": 4}),

@@ -77,6 +77,8 @@ def _measured(quality, name):
                                      scales[scale], None))
         for (fmt, network, transform), scales in quality.tasks.items():
             if fmt == name and scale in scales:
-                row["cells"].append((f"{network}, {transform}", None, None, None, scales[scale]))
+                parts = network, transform, quality.notes[fmt, network, transform]
+                row["cells"].append((", ".join(filter(None, parts)), None, None, None,
+                                     scales[scale]))
         found.append(row)
     return found

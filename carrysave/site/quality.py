@@ -5,6 +5,8 @@ import math
 import statistics
 from collections import defaultdict
 
+from ..quant import formats
+
 __all__ = ["SCALES", "Quality"]
 
 #: How much shares one scale, where a format has none of its own.
@@ -22,8 +24,9 @@ class Quality:
     """
 
     def __init__(self, rows):
-        self.rows = rows
         self.tensors, self.texts, self.tasks = (defaultdict(dict) for _ in range(3))
+        self.notes = {}  # of tasks: what else was there
+        tokens = defaultdict(int)
         for row in rows:
             subject, scale, name = row["subject"], row["scale"], row["format"]
             if row["qsnr_db"] is not None or row["relative_error"] is not None:
@@ -31,10 +34,14 @@ class Quality:
                 found = self.tensors[name, kind, network].setdefault(scale, [])
                 found.append((row["relative_error"], row["qsnr_db"]))
             elif row["perplexity"] is not None:
-                self.texts[name, row["transform"]][scale] = row["perplexity"]
+                key = name, row["transform"]
+                if (row["values"] or 0) >= tokens[*key, scale]:  # the longest text
+                    tokens[*key, scale] = row["values"] or 0
+                    self.texts[key][scale] = row["perplexity"]
             elif row.get("accuracy") is not None:
-                self.tasks[name, subject.partition(" ")[0], row["transform"]][scale] = \
-                    row["accuracy"]
+                key = name, subject.partition(" ")[0], row["transform"]
+                scale, _, self.notes[key] = scale.partition(", ")
+                self.tasks[key][scale] = row["accuracy"]
 
     def scales(self, name):
         """Names of scales that a format was measured with."""
@@ -70,9 +77,11 @@ class Quality:
 
         Weights in groups of 128 were measured with int8 activations, as W4A8 elements have them.
         """
-        name = weights if weights == activations else \
-            f"{weights}g128" if activations == "int8" and "g" not in weights else \
-            weights if activations == "int8" else None
+        fmt, name = formats.get(weights), None
+        if weights == activations or activations == "int8" and isinstance(fmt, formats.Group):
+            name = weights
+        elif activations == "int8" and isinstance(fmt, formats.Int):
+            name = f"{weights}g128"
         return pick(self.tasks.get((name, network, transform)), scale)
 
     def of(self, subject):

@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 from ..characterise import ARRAYS, SIZE
 from ..hw import catalogue
-from ..quant import formats
 
-__all__ = ["KINDS", "Subject", "listed", "subjects"]
+__all__ = ["KINDS", "Subject", "subjects"]
 
 #: Rooms of the catalogue, and arrays, in words.
 KINDS = {"pe": "Processing elements", "array": "Arrays", "decode": "Decoders and casts",
@@ -28,11 +27,6 @@ class Subject(NamedTuple):
     weights: str | None
     preset: Any
     unit: Any
-
-
-def listed(name):
-    """The format of a name, if it is one of the registry's, which have pages."""
-    return formats.get(name) if name in formats.names() else None
 
 
 def subjects():

@@ -80,8 +80,8 @@ def test_figures_by_hand(folder, compared):
     assert mixpe.rows[3][:3] == ["`mixpe-w4a8`", "500.0", "5.00"]
     assert mixpe.ours == (
         "0.80 times the area × power efficiency of int8 as MixPE describes it, 1.33 with Booth's "
-        "recoding. In NAND2 gates MixPE takes 5.00 of int8 and 2.50 of dequantising first; with "
-        "Booth's recoding 6.00 and 3.00.")
+        "recoding, 0.67 for a plain multiplier of 4 by 8 bits. In NAND2 gates MixPE takes 5.00 of "
+        "int8 and 2.50 of dequantising first; with Booth's recoding 6.00 and 3.00.")
     assert "E4M3 is 1100 % dearer than int8" in found["minifloat"].ours
     assert "E2M1 is 300 % dearer than int4" in found["minifloat"].ours
     # 16 lanes of four columns are 64 products.

@@ -38,6 +38,7 @@ gone-unit,16,ecp5,0,1,1,0,0,merged,1,1,1,1,,,0,carrysave characterise g,t,h
 HEAD = "format,bits,scale,transform,subject,values,relative_error,qsnr_db,perplexity,accuracy," \
        "command,tools,hash\n"
 ROWS = [
+    'int4g128,4.0625,"own, int8 activations",qat,fashion accuracy 10000 images,10000,,,,89',
     "fp32,32,none,none,fashion accuracy 10000 images,10000,,,,91",
     "int8,8,row,none,smollm2 blocks.1.q weights,9,0.01,40,,",
     "int8,8,row,none,smollm2 blocks.1.o weights,9,0.03,30,,",
@@ -50,6 +51,7 @@ ROWS = [
     "mxfp4,4.25,own,none,smollm2 blocks.1.q activations,9,0.1,17,,",
     "fp32,32,none,none,smollm2 blocks.1.q weights,9,0,inf,,",
     "int8,8,row,none,smollm2 perplexity 2048 tokens,2048,,,23.5,",
+    "int8,8,row,none,smollm2 perplexity 512 tokens,512,,,99,",
     "int8,8,row,hadamard,smollm2 perplexity 2048 tokens,2048,,,23.25,",
     "int8,8,row,qat,fashion accuracy 10000 images,10000,,,,90.5",
 ]
@@ -186,6 +188,8 @@ def test_rows_meet_the_accuracy_of_their_formats(data, compared):
         "fashion-qat": {"row": 90.5}}
     assert quality["array-int8"] == quality["multiplier-w8a8"]
     assert quality["mixpe-w4a8"]["qsnr"] == {"row": 16}  # of int4 weights, int8 activations
+    assert quality["mixpe-w4a8"]["fashion-qat"] == {"row": 89, "tensor": 89}
+    assert "fashion-qat" not in quality["mxfp4-dot"]
     assert quality["mxfp4-dot"]["qsnr"] == {"row": 17, "tensor": 17}  # scales of its own
     compared(len(rows))
 
@@ -244,6 +248,8 @@ def test_site(built, compared):
     for fact in ("1\u202f600", "ECP5", "carrysave characterise d", "without a multiplier", "<all>",
                  "carrysave energy b", "i.activations"):
         assert fact in text, fact
+    text = Page((site / "formats/int4g128.html").read_text(encoding="utf-8")).text
+    assert "fashion, qat, int8 activations" in text and "89.00" in text
     assert (site / "units/mixpe-w4a8.svg").is_file()
     text = Page((site / "ledger.html").read_text(encoding="utf-8")).text
     assert "golden → rtl differs" in text and "First difference: layer fc1" in text

@@ -37,10 +37,21 @@ def site(tmp_path_factory):
     return folder / "site"
 
 
+def table(path):
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture(scope="module")
 def resources(site):
-    with (site.parent / "reports/resources.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Rows of the table, and what has its energy alone as a row of CMOS gates."""
+    rows = table(site.parent / "reports/resources.csv")
+    known = {(row["unit"], row["lanes"]) for row in rows if row["family"] == "gates"}
+    only = {(row["unit"], row["lanes"]) for row in table(site.parent / "reports/energy.csv")}
+    return rows + [{"unit": unit, "lanes": lanes, "family": "gates", "dsp_allowed": "0"}
+                   for unit, lanes in sorted(only - known)]
 
 
 @pytest.fixture(scope="module")

@@ -152,10 +152,12 @@ function hover(row, x, y) {
   return [...lines, ...more].join("<br>");
 }
 
-// Where a name is clear of the best line.
-function place(x, y, k) {
+// Where a name is clear of the best line, and of the axis if its point is near that.
+function place(row, x, y) {
+  const at = (each) => x.log ? Math.log(each.x) : each.x, all = current.drawn.map(at);
+  const low = Math.min(...all), left = at(row) < low + 0.18 * (Math.max(...all) - low);
   const up = y.better === "high" ? "top" : "bottom", out = x.better === "low" ? "left" : "right";
-  return up === "top" && out === "left" && k === 0 ? "bottom right" : `${up} ${out}`;
+  return left && out === "left" ? `${up === "top" ? "bottom" : "top"} right` : `${up} ${out}`;
 }
 
 // Marks of a logarithmic axis, a decade beyond the values: 1, 2, 5, or powers of ten.
@@ -178,7 +180,7 @@ function draw({x, y, front}) {
     traces.push({
       x: best.map((row) => row.x), y: best.map((row) => row.y), name: "best",
       mode: narrow ? "lines" : "lines+markers+text", text: best.map((row) => row.unit),
-      marker: {size: 11, opacity: 0}, textposition: best.map((_, k) => place(x, y, k)), textfont: {size: 11, color: tone("soft")}, cliponaxis: false,
+      marker: {size: 11, opacity: 0}, textposition: best.map((row) => place(row, x, y)), textfont: {size: 11, color: tone("soft")}, cliponaxis: false,
       line: {dash: "dash", width: 1.2, color: tone("soft")}, hoverinfo: "skip", showlegend: false,
     });
   }
