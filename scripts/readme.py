@@ -4,7 +4,8 @@
 The configuration and the formats come from their declarations, the measured numbers from
 ``reports/digits.json``, those of units from ``reports/resources.csv`` (``carrysave characterise``),
 of arrays from ``reports/arrays.csv`` (``scripts/arrays.py``), errors of predictions from
-``reports/estimator.csv`` (``carrysave predict --all``). ``--measured`` first makes
+``reports/estimator.csv`` (``carrysave predict --all``), networks of several widths from
+``reports/mixed.csv`` (``carrysave mixed``). ``--measured`` first makes
 ``digits.json`` anew from ``build/digits`` (after ``make demo``); ``--check`` only says whether the
 README is current.
 """
@@ -22,13 +23,16 @@ from carrysave.config import Config
 from carrysave.estimator import errors
 from carrysave.format_text import families, family_line
 from carrysave.formats import describe
+from carrysave.hw import catalogue
+from carrysave.mixed import read as read_mixed
 from carrysave.predict import read as read_estimator
 from carrysave.quant import formats
+from carrysave.sim.trace import products_of
 
 ROOT = Path(__file__).parents[1]
 README, REPORT = ROOT / "README.md", ROOT / "reports" / "digits.json"
 RESOURCES, ARRAYS = ROOT / "reports" / "resources.csv", ROOT / "reports" / "arrays.csv"
-ESTIMATOR = ROOT / "reports" / "estimator.csv"
+ESTIMATOR, MIXED = ROOT / "reports" / "estimator.csv", ROOT / "reports" / "mixed.csv"
 # What the table of units shows: the plain multiplier, and what there is in its place.
 BASELINE = "multiplier-w8a8"
 SHOWN = (
@@ -126,7 +130,7 @@ def measured(report):
 def resources(rows):
     """Units by family: what they take, next to the plain multiplier, and Fmax."""
     found = {(row["unit"], row["family"], row["dsp_allowed"] == "1"): row for row in rows}
-    heads = ["unit", "lanes"]
+    heads = ["unit", "products"]
     for title, columns in FAMILIES.values():
         for column in columns:
             heads += [f"{title} {HEADS[column.rstrip('*')]}", *(["of plain"] * column.count("*"))]
@@ -137,18 +141,22 @@ def resources(rows):
                      if (name, family, dsp) in found}
             if not parts:
                 continue
-            lanes = next(iter(parts.values()))["lanes"]
+            products = products_of(catalogue.get(name).build())
+            each = products / products_of(catalogue.get(BASELINE).build())
             cells = [shared for family, (_, columns) in FAMILIES.items() for column in columns
                      for shared in part(parts.get(family), found.get((BASELINE, family, False)),
-                                        column)]
+                                        column, each)]
             blocks = dict.fromkeys(row["dsp"] for row in parts.values())
             with_dsp = f", {' or '.join(blocks)} DSP blocks" if dsp else ""
-            lines.append(f"| `{name}`{with_dsp} | {lanes} | {' | '.join(cells)} |\n")
+            lines.append(f"| `{name}`{with_dsp} | {products} | {' | '.join(cells)} |\n")
     return "".join(lines)
 
 
-def part(row, plain, column):
-    """A cell of a row, and the share of the plain multiplier's per lane where a star asks so."""
+def part(row, plain, column, each):
+    """A cell of a row, and its share of the plain multiplier's where a star asks so.
+
+    ``each`` is by how many times more products it computes than that.
+    """
     name, stars = column.rstrip("*"), column.count("*")
     if row is None or not row[name]:
         return ["–"] * (1 + stars)
@@ -157,7 +165,7 @@ def part(row, plain, column):
     value = int(row[name])
     if not stars:
         return [f"{value:,}"]
-    share = plain and value / int(row["lanes"]) * int(plain["lanes"]) / int(plain[name])
+    share = plain and value / each / int(plain[name])
     return [f"{value:,}", f"{100 * share:.0f} %" if share else "–"]
 
 
@@ -175,6 +183,18 @@ def arrays(rows):
         lines.append(
             f"| {row['array']} | {row['element']} | {row['rows']} × {row['columns']}{lanes} "
             f"| {int(row['sites']):,} | {f'{share:.1f} %' if share else '–'} |{gains}\n")
+    return "".join(lines)
+
+
+def mixed(rows):
+    """Widths by layer beside uniform networks, the least memory first."""
+    lines = ["| weights | memory, KiB | block RAM | LUT4 | cycles | accuracy | no uniform one "
+             "reaches it |\n|---|---:|---:|---:|---:|---:|---|\n"]
+    for row in rows:
+        lines.append(
+            f"| {row['weights']} | {int(row['memory_bits']) / 8192:.1f} | {row['block_ram']} "
+            f"| {int(row['lut4']):,} | {int(row['cycles']):,} | {float(row['accuracy']):.2f} % "
+            f"| {'yes' if row['beyond'] == '1' else ''} |\n")
     return "".join(lines)
 
 
@@ -215,6 +235,7 @@ def main():
         "measured": measured(report),
         "resources": resources(read(RESOURCES)),
         "estimator": estimator(read_estimator(ESTIMATOR)),
+        "mixed": mixed(read_mixed(MIXED)),
         "arrays": arrays(list(csv.DictReader(ARRAYS.open(encoding="utf-8")))),
     }
     before = after = README.read_text(encoding="utf-8")
