@@ -34,7 +34,7 @@ WIDTHS = tuple(int(name.removeprefix("int")) for name in WEIGHTS)
 PACKAGES = ("torch", "brevitas", "scipy", "amaranth", "pyosys")
 
 
-def mixed(path, *, board=None, widths=WIDTHS, columns=(), budgets=None, points=8, method="loss",
+def mixed(path, *, board=None, widths=WIDTHS, columns=(), budgets=None, points=9, method="loss",
           samples=2000, out=None, write=None, progress=None):
     """Choose widths for the layers of a network, and measure what they give.
 

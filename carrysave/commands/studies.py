@@ -85,7 +85,7 @@ def mixed(
         float | None, typer.Option(min=0.01, metavar="KIB", help="The most memory on chip. "
                                                                 "Default: the board's block RAM.")
     ] = None,
-    points: Annotated[int, typer.Option(help="Of the front of memory and loss.")] = 8,
+    points: Annotated[int, typer.Option(help="Of the front of memory and loss.")] = 9,
     sensitivity: Annotated[
         str, typer.Option(metavar="loss|hessian", help="What fewer bits of a layer cost: loss on "
                                                        "samples, or trace of the Hessian.")

@@ -127,6 +127,7 @@ def _factors(model):
     found = []
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            assert module.running_var is not None
             gain = 1 if module.weight is None else module.weight.detach()
             found[-1] = found[-1][0], gain / torch.sqrt(module.running_var + module.eps)
         elif isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d)):

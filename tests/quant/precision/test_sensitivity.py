@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from carrysave.quant.data import Data
+from carrysave.quant.formats import Group, Int
 from carrysave.quant.precision.sensitivity import calibration_loss, hessian_trace, monotone
 from carrysave.quant.train.cnn import parse_layers, weighted
 from carrysave.quant.train.mlp import Recipe
@@ -25,7 +26,8 @@ def trained():
     x = centres[y] + rng.normal(size=(256, 32))
     data = Data(x, y, x[:9], y[:9], ["a", "b", "c"], (16, 2))
     options = {"layers": LAYERS, "shape": (16, 2)}
-    floating = train_float(data, recipe=Recipe(epochs=80, noise=0.0, label_smoothing=0.0), **options)
+    recipe = Recipe(epochs=80, noise=0.0, label_smoothing=0.0)
+    floating = train_float(data, recipe=recipe, **options)
     quantised = quantised_network(data, **options, group_size=8, bits=8)
     return floating, quantised, *inputs(data, **options, normalise="max")[:2]
 
@@ -40,13 +42,13 @@ def test_loss(trained):
     # What was changed meanwhile is as it was: the same again.
     assert (calibration_loss(quantised, floating, x, y, widths=WIDTHS) == found).all()
     # Against a network made with those widths.
-    layer = weighted(quantised)[1]
-    layer.weight_quant.tensor_quant.group = type(layer.weight_quant.tensor_quant.group)(
-        type(layer.weight_quant.tensor_quant.group.element)(2), 8, 8)
-    with torch.no_grad():
-        loss = float(nn.functional.cross_entropy(quantised(x), y))
-        layer.weight_quant.tensor_quant.group = weighted(quantised)[0].weight_quant.tensor_quant.group
-        least = float(nn.functional.cross_entropy(quantised(x), y))
+    quantiser = weighted(quantised)[1].weight_quant.tensor_quant
+    losses = []
+    for bits in 2, 8:
+        quantiser.group = Group(Int(bits), 8)
+        with torch.no_grad():
+            losses.append(float(nn.functional.cross_entropy(quantised(x), y)))
+    loss, least = losses
     assert loss - least == pytest.approx(found[1, 0], rel=1e-3)
 
 
@@ -74,11 +76,10 @@ def test_traces_against_the_hessian_itself(trained):
         trace = float(hessian.reshape(size, size).trace())
         # The same squared errors at 2 bits, of the quantised layer.
         layer = weighted(quantised)[list(targets).index(target)]
-        group = layer.weight_quant.tensor_quant.group
-        layer.weight_quant.tensor_quant.group = type(group)(type(group.element)(2), 8, 8)
+        layer.weight_quant.tensor_quant.group = Group(Int(2), 8)
         with torch.no_grad():
             error = float((layer.quant_weight().value - layer.weight).square().sum())
-        layer.weight_quant.tensor_quant.group = group
+        layer.weight_quant.tensor_quant.group = Group(Int(8), 8)
         # Hutchinson's estimate of 16 probes.
         assert row[0] == pytest.approx(0.5 * trace / size * error, rel=0.25)
 
