@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``carrysave accuracy``: what each number format costs, measured into a table."""
 
-import csv
 import importlib.metadata
 import json
 import time
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .errors import BadInput, Failure
 from .hw.cache import digest
-from .tables import write_csv
+from .tables import read_csv, write_csv
 
 __all__ = ["ACTIVATIONS", "COLUMNS", "KINDS", "Found", "accuracy", "read"]
 
@@ -198,25 +197,8 @@ def _order():
 
 
 def read(path):
-    """Rows of a table, as text; none where there is no file.
-
-    Raises
-    ------
-    BadInput
-        It is not such a table.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows, found = list(reader), tuple(reader.fieldnames or ())
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"--out: {path} cannot be read: {error}") from None
-    if found != COLUMNS or any(None in row or None in row.values() for row in rows):
-        raise BadInput(f"--out: {path} must be a table with the columns {','.join(COLUMNS)}, or "
-                       f"not be there; its first line is {','.join(found)[:100]!r}")
-    return rows
+    """Rows of the table, see `read_csv`."""
+    return read_csv(path, COLUMNS)
 
 
 def _job(fmt, scale, measure, *, subject, data, tools, command, transform="none", rounds=None):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``carrysave energy``: how much the gates of units switch for a product, as a table."""
 
-import csv
 import dataclasses
 import importlib.metadata
 import json
@@ -27,7 +26,7 @@ from .sim.payload import pack
 from .sim.trace import has_operands, products_of, real, uniform
 from .sim.units import compare
 from .sim.verilator import VerilatorError
-from .tables import write_csv
+from .tables import read_csv, write_csv
 
 __all__ = ["COLUMNS", "REFERENCE", "TABLE", "energy", "read", "write"]
 
@@ -135,25 +134,8 @@ def _row(task, trace, lanes, found, products, hashed):
 
 
 def read(path=TABLE):
-    """Rows of a table, dicts of str to str; none where there is no file.
-
-    Raises
-    ------
-    BadInput
-        If the file is no such table.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, found = list(reader), tuple(reader.fieldnames or ())
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"--out: {path} cannot be read: {_reason(error)}") from None
-    if found != COLUMNS or any(None in row or None in row.values() for row in rows):
-        raise BadInput(f"--out: {path} must be a table with the columns {','.join(COLUMNS)}, or "
-                       f"not be there; its first line is {','.join(found)[:60]!r}")
-    return rows
+    """Rows of the table, see `read_csv`."""
+    return read_csv(path, COLUMNS)
 
 
 def write(path, rows):

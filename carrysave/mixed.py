@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``carrysave mixed``: widths of weights by layer, chosen under budgets and then measured."""
 
-import csv
 import dataclasses
 import importlib.metadata
 import json
@@ -23,7 +22,7 @@ from .quant.precision.choice import BUDGETS, Engine, Infeasible, choose, front
 from .quant.precision.sensitivity import calibration_loss, hessian_trace, monotone
 from .quant.train.train import inputs
 from .subject import BATCH, Training, load_data_of
-from .tables import write_csv
+from .tables import read_csv, write_csv
 
 __all__ = ["COLUMNS", "METHODS", "beyond", "mixed", "read"]
 
@@ -275,19 +274,8 @@ def _name(weights):
 
 
 def read(path):
-    """Rows of a table, dicts of str to str; none where there is no file. BadInput."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, names = list(reader), tuple(reader.fieldnames or ())
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"--out: {path} cannot be read: {error}") from None
-    if names != COLUMNS or any(None in row or None in row.values() for row in rows):
-        raise BadInput(f"--out: {path} must be a table with the columns {','.join(COLUMNS)}, or "
-                       f"not be there; its first line is {','.join(names)[:100]!r}")
-    return rows
+    """Rows of the table, see `read_csv`."""
+    return read_csv(path, COLUMNS)
 
 
 def _write(path, rows):
