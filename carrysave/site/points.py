@@ -27,11 +27,12 @@ def points(resources, energy, subjects):
         key = row["unit"], row["lanes"], row["family"], row["dsp_allowed"] == "1"
         values = {name: row[name] for name in SHOWN if row.get(name) not in (None, "")}
         lut4, fmax = row.get("lut4"), row.get("fmax_mhz")
+        products = row["lanes"] * subjects[row["unit"]].columns
         for name in "lut4", "ff", "nand2":
             if row.get(name) is not None:
-                values[f"{name}-lane"] = round(row[name] / row["lanes"], 3)
+                values[f"{name}-lane"] = round(row[name] / products, 3)
         if lut4 is not None and fmax:
-            values["lut4-rate"] = round(lut4 / (row["lanes"] * fmax / 1000), 2)
+            values["lut4-rate"] = round(lut4 / (products * fmax / 1000), 2)
         found[key] = {"unit": row["unit"], "lanes": row["lanes"], "family": row["family"],
                       "dsp": key[3], "values": values}
     for row in energy or []:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..characterise import ARRAYS, SIZE
 from ..hw import catalogue
+from ..sim.trace import products_of
 
 __all__ = ["KINDS", "Subject", "subjects"]
 
@@ -17,7 +18,8 @@ KINDS = {"pe": "Processing elements", "array": "Arrays", "decode": "Decoders and
 class Subject(NamedTuple):
     """A unit of the catalogue, or an array.
 
-    ``activations`` and ``weights`` are names of formats, None where it takes no such operands.
+    ``activations`` and ``weights`` are names of formats, None where it takes no such operands;
+    ``columns`` are products of each lane in a cycle.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Subject(NamedTuple):
     weights: str | None
     preset: Any
     unit: Any
+    columns: int
 
 
 def subjects():
@@ -37,13 +40,14 @@ def subjects():
         for preset in catalogue.PRESETS:
             unit = preset.build()
             found[preset.name] = Subject(preset.name, preset.room, preset.summary,
-                                         *_operands(preset, unit), preset, unit)
+                                         *_operands(preset, unit), preset, unit,
+                                         products_of(unit) // unit.lanes)
     for name, make in ARRAYS.items():
         kind = make()
         lanes = "" if kind.lanes == 1 else f", each of {kind.lanes} lanes"
         found[name] = Subject(
             name, "array", f"{SIZE} × {SIZE} {kind.unit.__name__} elements{lanes}.",
-            kind.activations.name, kind.weights.name, None, None)
+            kind.activations.name, kind.weights.name, None, None, 1)
     return found
 
 

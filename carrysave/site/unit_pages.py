@@ -31,7 +31,7 @@ def write_units(pages, sources, known, data, quality):
             "subject": subject,
             "formats": _formats(subject),
             "checks": summary(checks.get(subject.name, [])),
-            "least": _least(gates.get(subject.name, [])),
+            "least": _least(gates.get(subject.name, []), subject),
         })
     pages.page("units/index.html", "units.html.j2", title="Units", kinds=KINDS, groups=groups)
     titles = {metric["id"]: metric for metric in data["y"]}
@@ -62,12 +62,12 @@ def _formats(subject):
     return list(dict.fromkeys((subject.activations, subject.weights)))
 
 
-def _least(rows):
-    """LUT4 on ECP5 without DSP blocks, per lane, of the most lanes."""
+def _least(rows, subject):
+    """LUT4 on ECP5 without DSP blocks, per product of a cycle, of the most lanes."""
     rows = [row for row in rows if row["family"] == "ecp5" and row["dsp_allowed"] != "1"
             and row.get("lut4") is not None]
     row = max(rows, key=lambda row: row["lanes"], default=None)
-    return row and row["lut4"] / row["lanes"]
+    return row and row["lut4"] / (row["lanes"] * subject.columns)
 
 
 def _table(rows, columns):

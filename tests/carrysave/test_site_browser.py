@@ -141,7 +141,7 @@ def test_rows_are_those_of_the_table(visit, resources, compared):
         row["lut4"] for row in expected]
     assert page.inner_text("#count").startswith(f"{len(rows)} rows, {len(drawn(page))} of them")
     for order in "ascending", "descending":
-        page.locator("#rows thead button", has_text="LUT4 per lane").click()
+        page.locator("#rows thead button", has_text="LUT4 per product").click()
         numbers = [float(row[6].replace("\u202f", "")) for row in shown(page)]
         assert numbers == sorted(numbers, reverse=order == "descending") and len(numbers) > 1
         assert page.locator(f"#rows th[aria-sort={order}]").count() == 1
