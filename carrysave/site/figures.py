@@ -39,7 +39,7 @@ def explorer_figures(data):
         if not main and not y["id"].endswith(("-none", "-qat")):
             continue
         for x in data["x"]:
-            if not main and x["id"] not in ("lut4-lane", "nand2-lane"):
+            if not main and x["id"] not in ("lut4-product", "nand2-product"):
                 continue
             for family in FAMILIES:
                 if (family == "gates") != (x["on"] == "gates") or \

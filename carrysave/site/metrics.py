@@ -34,11 +34,11 @@ class Metric(NamedTuple):
 def costs(rows):
     """Metrics of the cost axis: those that there are in points."""
     found = [
-        Metric("lut4-lane", "LUT4 per product", "FPGA", "device", "low", True, 1),
+        Metric("lut4-product", "LUT4 per product", "FPGA", "device", "low", True, 1),
         Metric("fmax_mhz", "Fmax, MHz", "FPGA", "device", "high", False, 1),
         Metric("lut4-rate", "LUT4 per billion products a second", "FPGA", "device", "low", True, 0),
-        Metric("ff-lane", "flip-flops per product", "FPGA", "device", "low", True, 1),
-        Metric("nand2-lane", "NAND2 equivalents per product", "CMOS", "gates", "low", True, 1),
+        Metric("ff-product", "flip-flops per product", "FPGA", "device", "low", True, 1),
+        Metric("nand2-product", "NAND2 equivalents per product", "CMOS", "gates", "low", True, 1),
     ]
     traces = dict.fromkeys(name for row in rows for name in row["values"]
                            if name.startswith("energy-"))

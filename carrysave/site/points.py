@@ -30,7 +30,7 @@ def points(resources, energy, subjects):
         products = row["lanes"] * subjects[row["unit"]].columns
         for name in "lut4", "ff", "nand2":
             if row.get(name) is not None:
-                values[f"{name}-lane"] = round(row[name] / products, 3)
+                values[f"{name}-product"] = round(row[name] / products, 3)
         if lut4 is not None and fmax:
             values["lut4-rate"] = round(lut4 / (products * fmax / 1000), 2)
         found[key] = {"unit": row["unit"], "lanes": row["lanes"], "family": row["family"],
