@@ -250,8 +250,9 @@ def test_activations_that_round_otherwise(classifiers, monkeypatch, tmp_path, co
     compared(8)
 
 
-def test_a_classifier_of_an_example(bees, monkeypatch, compared):
+def test_a_classifier_of_an_example(bees, monkeypatch, tmp_path, compared):
     """Trained once, and taken from the cache after that; nothing is trained before it is needed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = load_config(bees)
     config = config.model_copy(update={
         "model": config.model.model_copy(update={"layers": [{"conv": 3}], "hidden": None}),
