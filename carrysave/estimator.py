@@ -190,6 +190,7 @@ def _leave_out(rows, column, fit):
         for row in rows:
             if row["unit"] == unit:
                 found = predict(row, kind_of(unit))
-                row[f"predicted_{column}"] = f"{found:.1f}"
+                row[f"predicted_{column}"] = shown = f"{found:.1f}"
                 if real := float(row[column]):
-                    row[f"{column.removesuffix('_mhz')}_error"] = f"{found / real - 1:.4f}"
+                    error = float(shown) / real - 1
+                    row[f"{column.removesuffix('_mhz')}_error"] = f"{error:.4f}"

@@ -35,7 +35,7 @@ from .sim.verilator import VerilatorError
 from .sim.verilog import from_component
 from .subject import Subject, load_subject, save_subject
 
-__all__ = ["Built", "Prepared", "build", "prepare", "verify"]
+__all__ = ["Built", "Prepared", "build", "graph_config", "prepare", "verify"]
 
 PACKAGES = (
     "amaranth", "amaranth-boards", "apycula", "brevitas", "cocotb", "numpy", "pyosys",
@@ -124,7 +124,7 @@ def prepare(config, *, fault=None, progress=None):
     chosen = [boards.get(name) for name in config.build.boards]
     for board in chosen:
         divisor(config, board)
-    engine_config, graph = _engine_config(config), _graph_config(config)
+    engine_config, graph = _engine_config(config), graph_config(config)
 
     def fits(shapes):
         check_capacity(shapes, engine_config)
@@ -160,8 +160,8 @@ def _engine_config(config):
         raise BadInput(f"engine.{error}") from None
 
 
-def _graph_config(config):
-    """What the engine of graphs is built with."""
+def graph_config(config):
+    """What the engine of graphs is built with; BadInput."""
     engine = config.engine
     lanes = engine.lanes or next(n for n in (4, 3, 2, 1) if engine.columns % n == 0)
     try:

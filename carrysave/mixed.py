@@ -3,6 +3,7 @@
 
 import dataclasses
 import importlib.metadata
+import inspect
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from .config import WEIGHTS, load_config
 from .errors import BadInput
-from .flow import prepare
+from .flow import graph_config, prepare
 from .fpga import boards
 from .fpga.synthesis import synthesise
 from .hw.cache import cached, digest
@@ -79,12 +80,16 @@ def mixed(path, *, board=None, widths=WIDTHS, columns=(), budgets=None, points=9
     report = progress or (lambda line: None)
     config, widths = load_config(path), tuple(sorted(set(widths)))
     _check(config, widths, columns, points, samples, method)
-    if out is not None:
-        read(out)
-    name = board or next(iter(config.build.boards), None)
-    board = name and _board(name)
+    command = _command(path, board=board, widths=widths, columns=columns, budgets=budgets or {},
+                       points=points, method=method, samples=samples)
+    name = next(iter(config.build.boards), None) if board is None else board
+    board = None if name is None else _board(name)
     budgets = _budgets(budgets or {}, board)
-    study = _Study(path, config, board, widths, columns or (config.engine.columns,), report)
+    study = _Study(command, config, board, widths, columns or (config.engine.columns,), report)
+    if write is not None and not Path(write).parent.is_dir():
+        raise BadInput(f"--write: {Path(write).parent} is no folder")
+    if out is not None:
+        _write(out, read(out))  # a table that cannot be written shows before anything is trained
     costs = study.sensitivities(method, samples)
     found = {}
     for column in study.columns:
@@ -144,14 +149,34 @@ def _budgets(given, board):
             **{name: most for name, most in given.items() if most is not None}}
 
 
+def _command(path, *, board, widths, columns, budgets, points, method, samples):
+    """The command that makes these rows, without what goes without saying."""
+    usual = inspect.signature(mixed).parameters
+    parts = [f"carrysave mixed {path}", *([f"--board {board}"] if board else [])]
+    if widths != usual["widths"].default:
+        parts += [f"--width {bits}" for bits in widths]
+    parts += [f"--columns {each}" for each in columns]
+    for option, name, unit in (("--lut", "lut4", 1), ("--cycles", "cycles", 1),
+                               ("--memory", "memory_bits", 8192)):
+        if budgets.get(name) is not None:
+            parts.append(f"{option} {budgets[name] / unit if unit > 1 else budgets[name]}")
+    for option, name, value in (("--points", "points", points), ("--sensitivity", "method", method),
+                                ("--samples", "samples", samples)):
+        if value != usual[name].default:
+            parts.append(f"{option} {value}")
+    return " ".join(parts)
+
+
 class _Study:
     """One network, in all widths."""
 
-    def __init__(self, path, config, board, widths, columns, report):
-        self.path, self.config, self.widths, self.report = path, config, widths, report
+    def __init__(self, command, config, board, widths, columns, report):
+        self.command, self.config, self.widths, self.report = command, config, widths, report
         self.columns, self.layers = tuple(dict.fromkeys(columns)), []
         self.data = load_data_of(config)
         self.board = board
+        for each in self.columns:
+            graph_config(self.variant(widths[:1], each))  # before anything is trained
 
     def variant(self, weights, columns):
         """The configuration with other widths, on the engine of graphs of so many columns."""
@@ -232,19 +257,17 @@ class _Study:
             if loss is None:
                 loss = sum(cost[self.widths.index(bits)]
                            for cost, bits in zip(costs, weights, strict=True))
-            command = f"carrysave mixed {self.path}"
-            command += "".join(f" --columns {each}" for each in self.columns
-                               if self.columns != (self.config.engine.columns,))
             entry = {
                 "network": self.config.name, "kind": row["kind"], "weights": _name(weights),
                 "columns": columns, "loss": f"{loss:.6g}", "accuracy": f"{row['accuracy']:.4g}",
                 **{key: row[key] for key in ("memory_bits", "block_ram", "lut4", "cycles",
                                              "samples")},
-                "command": command, "tools": tools,
+                "tools": tools,
             }
             entry["hash"] = digest(json.dumps(
-                {**entry, "identity": row["identity"],
+                {**entry, "identity": row["identity"], "board": self.board and self.board.name,
                  "engine": dataclasses.asdict(row["program"].config)}, sort_keys=True))[:16]
+            entry["command"] = self.command
             rows.append({key: str(entry.get(key, "")) for key in COLUMNS})
         for row in rows:
             row["beyond"] = str(int(beyond(row, rows)))

@@ -109,6 +109,10 @@ def mixed(
 
     if plot is not None and plot.suffix != ".svg":
         raise BadInput(f"--plot: must end in .svg, not {plot.suffix or plot.name!r}")
+    if memory is not None and not math.isfinite(memory):
+        raise BadInput(f"--memory: must be a number of KiB, not {memory}")
+    if plot is not None and not plot.parent.is_dir():
+        raise BadInput(f"--plot: {plot.parent} is no folder")
     if write is not None and write.suffix != ".toml":
         raise BadInput(f"--write: must end in .toml, not {write.suffix or write.name!r}")
     budgets = {"lut4": lut, "cycles": cycles,

@@ -65,6 +65,16 @@ def test_rows(found, path, compared):
         compared(prepared.subject.x.shape[0])
     assert bits > 0
     assert len({row["hash"] for row in rows}) == len(rows)
+    assert {row["command"] for row in rows} == {
+        f"carrysave mixed {path} --width 2 --width 4 --width 8 --memory 0.9765625 --points 4 "
+        "--samples 200"}
+
+
+def test_a_table_that_cannot_be_written(path, monkeypatch):
+    """It shows before anything is trained."""
+    monkeypatch.setattr(mixed._Study, "sensitivities", None)
+    with pytest.raises(BadInput, match=r"^--out: /proc/none/m.csv cannot be written: "):
+        mixed.mixed(path, out="/proc/none/m.csv")
 
 
 def test_beyond():
@@ -120,12 +130,18 @@ def test_luts_of_the_array_limit_the_widths(path, monkeypatch, tmp_path):
     (["--plot", "x.png"], "--plot: must end in .svg, not '.png'"),
     (["--write", "x"], "--write: must end in .toml, not 'x'"),
     (["--columns", "0"], "--columns must be 1 to 256, not 0"),
+    (["--columns", "3"], "engine.lanes must divide the 3 columns, not 2"),
+    (["--memory", "nan"], "--memory"),
+    (["--memory", "inf"], "--memory: must be a number of KiB, not inf"),
+    (["--write", "none/x.toml"], "--write: none is no folder"),
+    (["--plot", "none/x.svg"], "--plot: none is no folder"),
+    (["--board", ""], "--board: Board must be one of"),
 ])
 def test_bad_options(path, tmp_path, arguments, message):
     result = CliRunner().invoke(app, ["mixed", str(path), "--out", str(tmp_path / "o.csv"),
                                       *arguments])
     assert result.exit_code == 2 or isinstance(result.exception, BadInput)
-    assert message in str(result.exception or result.output)
+    assert message in f"{result.exception} {result.output}"
     assert not list(tmp_path.iterdir())
 
 

@@ -105,8 +105,8 @@ def test_rows(small, compared):
     assert len(rows) == found["rows"] and lines[-1].startswith(f"{len(SMALL)} of {len(SMALL)}: ")
     for row in rows:
         assert row["ff"] == row["predicted_ff"]
-        assert float(row["lut4_error"]) == pytest.approx(
-            float(row["predicted_lut4"]) / int(row["lut4"]) - 1, abs=0.01)
+        error = float(row["predicted_lut4"]) / int(row["lut4"]) - 1
+        assert row["lut4_error"] == f"{error:.4f}"
     compared(len(rows))
 
 
@@ -228,7 +228,7 @@ def test_a_table_that_cannot_be_written(small, tmp_path, cache):
 # The committed table.
 
 def test_committed_table(compared):
-    """Predictions are what today's fit says of the rows; registers are nearly always exact."""
+    """Predictions are what today's fit says of the rows; registers are exact but for one unit."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     again = [dict(row) for row in rows]
@@ -237,18 +237,17 @@ def test_committed_table(compared):
             for column, fit in (("lut4", predict_fit.fit_lut4), ("fmax_mhz", predict_fit.fit_fmax)):
                 some = [row for row in group(again, family, dsp) if row[column]]
                 estimator._leave_out(some, column, fit)
-    exact = 0
+    differ = []
     for row, fresh in zip(rows, again, strict=True):
         for column in ("lut4", "fmax_mhz"):
+            # NNLS goes through LAPACK, whose last digits are another machine's.
             assert float(row[f"predicted_{column}"] or 0) == pytest.approx(
                 float(fresh[f"predicted_{column}"] or 0), rel=0.01, abs=0.2), row["command"]
         if (row["family"], row["dsp_allowed"]) != ("ice40", "1"):  # blocks take registers in
-            # Yosys may still merge or drop a few.
-            assert int(row["predicted_ff"]) == pytest.approx(int(row["ff"]), rel=0.05), \
-                row["command"]
-            exact += row["predicted_ff"] == row["ff"]
+            differ += [row["command"]] * (row["predicted_ff"] != row["ff"])
         compared(1)
-    assert exact > 0.7 * len(rows)
+    # There synth_ice40 drops four registers more.
+    assert differ == ["carrysave predict to-bf16 --family ice40 --no-dsp"]
 
 
 def test_committed_table_is_of_the_committed_measurements(compared):
