@@ -28,7 +28,9 @@ __all__ = ["BATCHES", "SAMPLES", "TRANSFORMS", "Task", "activations", "score", "
 TRANSFORMS = ("ptq", "qat")
 BATCHES = 4  # of training, by which the scales of activations are calibrated
 SAMPLES = 20_000  # on which a network is trained on in a format: of some, or over and over
-STEP = 30  # of a learned scale, times the learning rate, as a part of it
+# Of a learned scale, times the learning rate, as a part of it. Chosen on a fifth of the training
+# samples of human activity: int4 has 86.6, 91.3, 94.5, 93.7 % there with 1, 10, 30, 100.
+STEP = 30
 TESTED = 500  # samples at once
 INSTEAD = "int8"  # format of activations where that of the weights cannot be theirs
 
