@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from .hw import catalogue
+from .sim.trace import products_of
 
 __all__ = ["FAMILIES", "Known", "Tables", "costs"]
 
@@ -105,7 +106,7 @@ def _size(unit):
     if unit not in catalogue.names():
         return None
     built = catalogue.get(unit).build()
-    return built.lanes, built.lanes * getattr(built, "columns", 1)
+    return built.lanes, products_of(built)
 
 
 def ratio(value, reference):
