@@ -2,30 +2,21 @@
 """``carrysave characterise``: what units and arrays cost and how fast they are, as a table."""
 
 import dataclasses
-import difflib
 import functools
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
 import re
-import signal
-import sys
-import threading
-import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from .characterise_table import COLUMNS, FAMILIES, KEY, TABLE, read, write
-from .characterise_units import ARRAYS, SIZE, build, has_lanes, names
+from .characterise_units import ARRAYS, SIZE, build, check, has_lanes, names
 from .errors import BadInput, Failure
 from .fpga import characterise as fpga
 from .fpga.tools import ToolError
 from .hw.cache import digest
 from .hw.process import MissingTool
 from .hw.yosys import YosysError
+from .workers import finished, workers
 
 __all__ = ["ARRAYS", "COLUMNS", "FAMILIES", "SIZE", "build", "characterise", "names", "read",
            "row_hash", "write"]
@@ -176,44 +167,28 @@ def characterise(units=(), *, every=False, families=(), lanes=(), dsp=None, timi
     """
     progress = progress or (lambda line: None)
     out = Path(out)
-    units = _check(units, every=every, families=families, lanes=lanes, seeds=seeds, jobs=jobs)
+    units = check(units, every=every, lanes=lanes, seeds=[seeds], jobs=[jobs])
+    for family in families:
+        if family not in FAMILIES:
+            raise BadInput(f"--family must be one of {', '.join(FAMILIES)}, not {family!r}")
     families = [family for family in FAMILIES if family in families] or list(FAMILIES)
     table = {_key(row): row for row in read(out)}
     write(out, list(table.values()))
-    context = multiprocessing.get_context("spawn")
     errors, left_out = [], []
-    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context,
-                             initializer=_worker) as pool:
-        try:
-            wanted = _plan(pool, units, families, lanes, dsp, seeds if timing else 0, left_out,
-                           progress)
-            todo = sorted((job for job, hashed in wanted
-                           if not _known(table.get(job.key), job, hashed)),
-                          key=lambda job: job.size)
-            progress(f"{len(wanted)} rows, {len(wanted) - len(todo)} known")
-            started, ahead = time.monotonic(), sum(job.size for job in todo)
-            total = ahead
-            running = {pool.submit(measure, job, cache): job for job in todo}
-            for done, future in enumerate(as_completed(running), 1):
-                job, row = running[future], future.result()
-                if isinstance(row, str):
-                    errors.append(f"{job.title}: {row}")
-                else:
-                    # Somebody else may have written meanwhile.
-                    table = {_key(old): old for old in read(out)} | {job.key: row}
-                    write(out, list(table.values()))
-                ahead -= job.size
-                left = (time.monotonic() - started) * ahead / (total - ahead)
-                progress(f"{done} of {len(todo)}: {job.title}, {_short(row)}"
-                         f"{f'; about {_duration(left)} left' if done < len(todo) else ''}")
-        except BrokenProcessPool:
-            raise Failure("a process was killed, perhaps for want of memory; what had been "
-                          f"measured is in {out}, --jobs 1 needs the least") from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    with workers(jobs, out) as pool:
+        wanted = _plan(pool, units, families, lanes, dsp, seeds if timing else 0, left_out,
+                       progress)
+        todo = [job for job, hashed in wanted if not _known(table.get(job.key), job, hashed)]
+        todo.sort(key=lambda job: job.size)
+        progress(f"{len(wanted)} rows, {len(wanted) - len(todo)} known")
+        running = {pool.submit(measure, job, cache): job for job in todo}
+        for job, row in finished(running, progress, weigh=lambda job: job.size, title=_short):
+            if isinstance(row, str):
+                errors.append(f"{job.title}: {row}")
+            else:
+                # Somebody else may have written meanwhile.
+                table = {_key(old): old for old in read(out)} | {job.key: row}
+                write(out, list(table.values()))
     if not wanted and left_out:
         raise BadInput(left_out[0])
     return {
@@ -221,28 +196,6 @@ def characterise(units=(), *, every=False, families=(), lanes=(), dsp=None, timi
         "errors": errors, "left_out": left_out,
         "rows": [table[job.key] for job, _ in wanted if job.key in table],
     }
-
-
-def _check(units, *, every, families, lanes, seeds, jobs):
-    """Names of the units; BadInput names the option that is wrong."""
-    known = names()
-    for name in units:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise BadInput(f"Unit must be one of {', '.join(known)}, not {name!r}{hint}")
-    if bool(units) == every:
-        raise BadInput("UNIT must be given, or --all for every unit and array, not both"
-                       if units else "UNIT must be given, or --all for every unit and array")
-    for family in families:
-        if family not in FAMILIES:
-            raise BadInput(f"--family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    for option, values in (("--lanes", lanes), ("--seeds", [seeds]),
-                           ("--jobs", [] if jobs is None else [jobs])):
-        for value in values:
-            if value < 1:
-                raise BadInput(f"{option} must be a positive integer, not {value!r}")
-    return known if every else list(dict.fromkeys(units))
 
 
 def _plan(pool, units, families, lanes, dsp, seeds, left_out, progress):
@@ -287,30 +240,10 @@ def _key(row):
     return tuple(row[name] for name in KEY)
 
 
-def _short(row):
+def _short(job, row):
     if isinstance(row, str):
-        return "failed"
+        return f"{job.title}, failed"
     if row["nand2"]:
-        return f"{int(row['nand2']):,} NAND2"
+        return f"{job.title}, {int(row['nand2']):,} NAND2"
     speed = f", {row['fmax_mhz']} MHz" if row["fmax_mhz"] else ""
-    return f"{int(row['lut4']):,} LUT4{speed}"
-
-
-def _duration(seconds):
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def _worker():
-    """A process ends with the tool that it runs: when it is told to, or when its parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the parent, which tells its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch():
-        multiprocessing.connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    return f"{job.title}, {int(row['lut4']):,} LUT4{speed}"

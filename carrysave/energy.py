@@ -4,15 +4,10 @@
 import dataclasses
 import importlib.metadata
 import json
-import multiprocessing
-import os
-import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from .characterise import _check, _duration, _worker, build, has_lanes, names
+from .characterise_units import build, check, has_lanes, names
 from .energy_traces import TRACES, operands
 from .errors import BadInput, Failure
 from .fpga import characterise as fpga
@@ -27,6 +22,7 @@ from .sim.trace import has_operands, products_of, real, uniform
 from .sim.units import compare
 from .sim.verilator import VerilatorError
 from .tables import read_csv, write_csv
+from .workers import finished, workers
 
 __all__ = ["COLUMNS", "REFERENCE", "TABLE", "energy", "read", "write"]
 
@@ -196,7 +192,7 @@ def energy(units=(), *, every=False, traces=(), lanes=(), jobs=None, out=TABLE, 
         If operands cannot be had, or a process died. Rows that were measured are in the table.
     """
     progress, out = progress or (lambda line: None), Path(out)
-    units = _check(units, every=every, families=(), lanes=lanes, seeds=1, jobs=jobs)
+    units = check(units, every=every, lanes=lanes, jobs=[jobs])
     for trace in traces:
         if trace not in TRACES:
             raise BadInput(f"--trace must be one of {', '.join(TRACES)}, not {trace!r}")
@@ -220,39 +216,22 @@ def energy(units=(), *, every=False, traces=(), lanes=(), jobs=None, out=TABLE, 
         if any(new for _, new in rows):
             write(out, list(table.values()))
 
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context,
-                             initializer=_worker) as pool:
-        try:
-            # The reference first, which is in the other rows.
-            progress(f"{len(choices)} units, {len(chosen)} traces; {REFERENCE[0]} first")
-            first = pool.submit(measure, Task(*REFERENCE, chosen, {}, table, cache)).result()
-            own = REFERENCE in choices
-            add(first, asked=own)
-            if first[1]:
-                raise Failure(first[1][0])
-            reference = {row["trace"]: (row["hash"], row["weighted_per_mac"])
-                         for row, _ in first[0]}
-            started = time.monotonic()
-            running = {}
-            for name, each in choices:
-                if (name, each) != REFERENCE:
-                    known = {key: row for key, row in table.items() if key[0] == name}
-                    task = Task(name, each, chosen, reference, known, cache)
-                    running[pool.submit(measure, task)] = task
-            for done, future in enumerate(as_completed(running), 1):
-                add(future.result())
-                left = (time.monotonic() - started) / done * (len(running) - done)
-                progress(f"{done} of {len(running)}: {_short(running[future], future.result())}"
-                         f"{f'; about {_duration(left)} left' if done < len(running) else ''}")
-        except BrokenProcessPool:
-            raise Failure("a process was killed, perhaps for want of memory; what had been "
-                          f"measured is in {out}, --jobs 1 needs the least") from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    with workers(jobs, out) as pool:
+        # The reference first, which is in the other rows.
+        progress(f"{len(choices)} units, {len(chosen)} traces; {REFERENCE[0]} first")
+        first = pool.submit(measure, Task(*REFERENCE, chosen, {}, table, cache)).result()
+        add(first, asked=REFERENCE in choices)
+        if first[1]:
+            raise Failure(first[1][0])
+        reference = {row["trace"]: (row["hash"], row["weighted_per_mac"]) for row, _ in first[0]}
+        running = {}
+        for name, each in choices:
+            if (name, each) != REFERENCE:
+                known = {key: row for key, row in table.items() if key[0] == name}
+                task = Task(name, each, chosen, reference, known, cache)
+                running[pool.submit(measure, task)] = task
+        for _, result in finished(running, progress, title=_short):
+            add(result)
     if not keys and not found["errors"] and found["left_out"]:
         raise BadInput(found["left_out"][0])
     places = {name: k for k, name in enumerate(names())}

@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from carrysave import energy as table
+from carrysave import workers
 from carrysave.characterise import names
 from carrysave.energy import COLUMNS, Task, energy, measure, read
 from carrysave.energy_traces import operands
@@ -77,7 +78,8 @@ def test_rows(small, cache, tmp_path, monkeypatch, compared):
     assert json.loads(json.dumps(found)) == found
 
     # Processes take seconds to start.
-    monkeypatch.setattr(table, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(workers, "ProcessPoolExecutor",
+                        lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
     # Again: nothing is synthesised, or it would be in the empty cache.
     before = out.read_bytes()
     again = small(out, cache=tmp_path / "empty")
@@ -99,7 +101,8 @@ def test_rows(small, cache, tmp_path, monkeypatch, compared):
 
 def test_interrupted_and_repeated(small, cache, tmp_path, monkeypatch, compared):
     """What was measured is in the table; the same call does the rest."""
-    monkeypatch.setattr(table, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(workers, "ProcessPoolExecutor",
+                        lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
 
     def stop(line):
         if line.startswith("1 of 2"):
@@ -190,7 +193,8 @@ def test_another_table_stays(tmp_path):
 
 
 def test_nothing_to_measure(small, cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "ProcessPoolExecutor", lambda jobs, **_: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(workers, "ProcessPoolExecutor",
+                        lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
     with pytest.raises(BadInput, match=r"^decode-olive4 with --lanes 3: Lanes must be even"):
         small(tmp_path / "t.csv", units=["decode-olive4"], lanes=[3], traces=["uniform"],
               cache=cache)
