@@ -250,11 +250,12 @@ def test_table_for_the_terminal(whole):
 # The committed table.
 
 def test_committed_rows_are_complete(compared):
+    """Every unit and array, on every family, each row with what it came from."""
     rows = read(COMMITTED)
     keys = [tuple(row[name] for name in table.KEY) for row in rows]
     assert len(set(keys)) == len(keys)
+    assert {(row["unit"], row["family"]) for row in rows if row["dsp_allowed"] == "0"} == {
+        (unit, family) for unit in names() for family in table.FAMILIES}
     for row in rows:
-        assert row["unit"] in names() and row["family"] in table.FAMILIES
-        if row["hash"]:
-            assert row["command"] and row["tools"]
+        assert row["hash"] and row["command"] and row["tools"]
     compared(len(rows))
