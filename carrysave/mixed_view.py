@@ -6,9 +6,7 @@ from rich.console import Group
 from rich.table import Table
 
 from .errors import BadInput
-from .figures import _COLOURS as COLOURS
-from .figures import _draw as draw
-from .figures import _plain as plain
+from .figures import COLOURS, draw, plain
 from .roofline import standalone
 
 __all__ = ["figure", "plot", "show"]

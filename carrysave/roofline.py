@@ -7,9 +7,7 @@ from importlib.resources import files
 
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .figures import _COLOURS as COLOURS
-from .figures import _draw as draw
-from .figures import _plain as plain
+from .figures import COLOURS, draw, plain
 
 __all__ = ["points", "roofline", "standalone"]
 

@@ -20,7 +20,8 @@ from .synthesis import count
 from .tools import run_tool, tool_version
 
 __all__ = ["DEVICES", "GATES", "Area", "Device", "Gates", "Harness", "Speed", "area",
-           "dependencies", "gates", "mapped", "rtlil_of", "speed", "tools"]
+           "dependencies", "gates", "gates_script", "mapped", "rtlil_of", "speed", "tools",
+           "unit_rtlil"]
 
 GATES = "gates"  # in place of a family: no FPGA at all
 
@@ -210,7 +211,7 @@ def _script(device, *, dsp, mapping):
     )
 
 
-def _gates_script(mapping):
+def gates_script(mapping):
     """The Yosys passes from ``top.il`` to ``stat.json`` in gates of no technology."""
     return (
         "read_rtlil top.il", "hierarchy -top top", "proc", "flatten", "rename -unescape",
@@ -251,7 +252,7 @@ def _mappings(text, script, examine, *, timeout, cache):
     return found
 
 
-def _rtlil(unit):
+def unit_rtlil(unit):
     """RTLIL of a unit."""
     ports = {name: port[:2] for name, port in flat_ports(unit).items()}
     return rtlil.convert(unit, name="top", emit_src=False, ports=ports)
@@ -284,7 +285,7 @@ def area(unit, family="ecp5", *, dsp=False, timeout=1800, cache=None):
         cells = design["num_cells_by_type"]
         return count(cells, device.family), cells
 
-    found = _mappings(_rtlil(unit), functools.partial(_script, device, dsp=dsp), examine,
+    found = _mappings(unit_rtlil(unit), functools.partial(_script, device, dsp=dsp), examine,
                       timeout=timeout, cache=cache)
     # A DSP block is dearer than any number of LUTs that it can save.
     mapping = min(MAPPINGS, key=lambda mapping: found[mapping][0]["lut4"])
@@ -329,7 +330,7 @@ def gates(unit, *, timeout=1800, cache=None):
             raise YosysError(f"Yosys cannot weigh all cells of {', '.join(sorted(cells))}")
         return int(transistors), cells
 
-    found = _mappings(_rtlil(unit), _gates_script, examine, timeout=timeout, cache=cache)
+    found = _mappings(unit_rtlil(unit), gates_script, examine, timeout=timeout, cache=cache)
     mapping = min(MAPPINGS, key=lambda mapping: found[mapping][0])
     transistors, cells = found[mapping]
     ff = cells.get("$_DFF_P_", 0)
@@ -365,7 +366,7 @@ def dependencies(unit, harness, family, *, dsp=False, seeds=()):
     """
     found = {"unit": unit, "tools": tools(family, timing=bool(seeds))}
     if family == GATES:
-        return {**found, "scripts": [_gates_script(mapping) for mapping in MAPPINGS]}
+        return {**found, "scripts": [gates_script(mapping) for mapping in MAPPINGS]}
     device = check_family(family)
     found |= {"scripts": [_script(device, dsp=dsp, mapping=mapping) for mapping in MAPPINGS],
               "cells": device.family.cells}
@@ -378,7 +379,7 @@ def dependencies(unit, harness, family, *, dsp=False, seeds=()):
 
 def rtlil_of(unit):
     """RTLIL of a unit and of its harness, as :func:`area` and :func:`speed` synthesise them."""
-    return _rtlil(unit), rtlil.convert(Harness(unit), name="top", emit_src=False)
+    return unit_rtlil(unit), rtlil.convert(Harness(unit), name="top", emit_src=False)
 
 
 def speed(unit, family="ecp5", *, mapping="merged", dsp=False, seeds=SEEDS, timeout=1800,

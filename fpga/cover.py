@@ -16,7 +16,7 @@ import re
 from ..hw.cache import cached, digest
 from ..hw.yosys import run_yosys
 from . import structure
-from .characterise import _rtlil
+from .characterise import unit_rtlil
 
 __all__ = ["COUNTS", "PATH", "count", "cover", "dependencies"]
 
@@ -31,7 +31,7 @@ DELAYS = {"site": 0.1, "sum": 0.5, "carry": 0.5, "product": 4.0, "memory": 1.0, 
 
 def dependencies(unit):
     """All that the counts of a unit depend on, ready to be hashed."""
-    return _dependencies(_rtlil(unit))
+    return _dependencies(unit_rtlil(unit))
 
 
 def _dependencies(text):
@@ -62,7 +62,7 @@ def count(unit, *, timeout=600, cache=None):
     ------
     YosysError
     """
-    text = _rtlil(unit)
+    text = unit_rtlil(unit)
 
     def produce(folder):
         (folder / "top.il").write_text(text)

@@ -6,7 +6,7 @@ import json
 
 from ..hw.cache import cached, digest
 from ..hw.yosys import run_yosys
-from .characterise import _gates_script, _rtlil, gates
+from .characterise import gates, gates_script, unit_rtlil
 
 __all__ = ["netlist"]
 
@@ -29,8 +29,8 @@ def netlist(unit, *, timeout=1800, cache=None):
         ``$_NAND_``, and the bit of each pin. ``init``: power-on values of bits that have one.
         A bit is a number; constants are ``"0"``, ``"1"``, ``"x"``.
     """
-    text, mapping = _rtlil(unit), gates(unit, timeout=timeout, cache=cache).mapping
-    script = (*_gates_script(mapping), "write_json all.json")
+    text, mapping = unit_rtlil(unit), gates(unit, timeout=timeout, cache=cache).mapping
+    script = (*gates_script(mapping), "write_json all.json")
 
     def produce(folder):
         (folder / "top.il").write_text(text)

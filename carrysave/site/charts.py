@@ -5,9 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from ..figures import _COLOURS as COLOURS
-from ..figures import _draw as draw
-from ..figures import _plain as plain
+from ..figures import COLOURS, draw, plain
 from .points import front
 
 __all__ = ["COLOURS", "FEWEST", "HEIGHT", "WIDTH", "Figure", "axes_of", "columns", "draw", "label",

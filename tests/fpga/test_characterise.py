@@ -119,8 +119,8 @@ def test_gates_of_one_gate(cache):
 
 
 def test_gates_without_a_weight(monkeypatch, tmp_path):
-    script = characterise._gates_script
-    monkeypatch.setattr(characterise, "_gates_script", lambda mapping: tuple(
+    script = characterise.gates_script
+    monkeypatch.setattr(characterise, "gates_script", lambda mapping: tuple(
         each for each in script(mapping) if not each.startswith("dfflegalize")))
     with pytest.raises(YosysError, match=r"^Yosys cannot weigh all cells of .*\$_SDFF"):
         gates(Nand(registered=True), cache=tmp_path)
