@@ -147,7 +147,7 @@ def gains_figure(arrays, networks):
 
 
 def mixed_figures(rows, costs, y):
-    """Networks of mixed and of uniform formats: accuracy against each cost.
+    """Networks of mixed and of uniform formats: accuracy against each cost in which they differ.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def mixed_figures(rows, costs, y):
     for column, title in costs.items():
         x = {"id": column, "title": title, "log": False, "better": "low"}
         shown = [row for row in rows if row.get(column) is not None and row[y["id"]] is not None]
-        if len(shown) < FEWEST:
+        if len(shown) < FEWEST or len({row[column] for row in shown}) == 1:
             continue
         name = f"mixed-{shown[0]['network']}-{column}".replace("_", "-")
         head = f"{shown[0]['network']}: {y['title']} against {title}"

@@ -17,6 +17,7 @@ from carrysave.errors import BadInput
 from carrysave.hw.engine.workloads import MODELS
 from carrysave.main import app
 from carrysave.site import build_site, engines
+from carrysave.site.figures import mixed_figures
 from carrysave.site.folder import MARKER, replaced
 from carrysave.site.points import explorer, front, points
 from carrysave.site.quality import Quality
@@ -411,3 +412,14 @@ def test_a_full_disk_leaves_the_old_site(tmp_path):
         raise OSError(28, "No space left on device")
     assert (tmp_path / "site/old.html").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_costs_in_which_networks_are_equal_are_not_drawn(compared):
+    rows = [{"network": "a", "kind": kind, "weights": weights, "lut4": lut4, "cycles": 40,
+             "accuracy": accuracy}
+            for kind, weights, lut4, accuracy in (("uniform", "int4", 100, 88),
+                                                  ("mixed", "int4 int2", 90, 89))]
+    y = {"id": "accuracy", "title": "accuracy, %", "log": False, "better": "high"}
+    found = mixed_figures(rows, {"lut4": "LUT4", "cycles": "cycles"}, y)
+    assert [figure.name for figure in found] == ["mixed-a-lut4"]
+    compared(2)
