@@ -11,6 +11,7 @@ from pathlib import Path
 from .characterise_table import COLUMNS, FAMILIES, KEY, TABLE, read, write
 from .characterise_units import ARRAYS, SIZE, build, check, has_lanes, names
 from .errors import BadInput, Failure
+from .format_numbers import plural
 from .fpga import characterise as fpga
 from .fpga.tools import ToolError
 from .hw.cache import digest
@@ -60,7 +61,7 @@ class Job:
     @property
     def title(self):
         """For people."""
-        lanes = "" if self.chosen is None else f", {self.chosen} lanes"
+        lanes = "" if self.chosen is None else f", {plural(self.chosen, 'lane')}"
         return f"{self.unit}{lanes}: {self.family}{' with DSP blocks' if self.dsp else ''}"
 
     @property
@@ -202,7 +203,7 @@ def _plan(pool, units, families, lanes, dsp, seeds, left_out, progress):
     """Jobs, each with a function that gives its hash for another number of seeds."""
     choices = [(name, each) for name in units
                for each in (dict.fromkeys(lanes) if lanes and has_lanes(name) else (None,))]
-    progress(f"elaborating {len(choices)} units")
+    progress(f"elaborating {plural(len(choices), 'unit')}")
     found = pool.map(examine, *zip(*choices, strict=True))
     wanted = {}
     for (name, chosen), result in zip(choices, found, strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from .characterise_units import build, check, has_lanes, names
 from .energy_traces import TRACES, operands
 from .errors import BadInput, Failure
+from .format_numbers import plural
 from .fpga import characterise as fpga
 from .fpga.gates import netlist
 from .fpga.tools import ToolError
@@ -218,7 +219,8 @@ def energy(units=(), *, every=False, traces=(), lanes=(), jobs=None, out=TABLE, 
 
     with workers(jobs, out) as pool:
         # The reference first, which is in the other rows.
-        progress(f"{len(choices)} units, {len(chosen)} traces; {REFERENCE[0]} first")
+        progress(f"{plural(len(choices), 'unit')}, {plural(len(chosen), 'trace')}; "
+                 f"{REFERENCE[0]} first")
         first = pool.submit(measure, Task(*REFERENCE, chosen, {}, table, cache)).result()
         add(first, asked=REFERENCE in choices)
         if first[1]:
@@ -250,7 +252,7 @@ def _reason(error):
 
 def _short(task, result):
     rows, errors, _ = result
-    lanes = "" if task.chosen is None else f", {task.chosen} lanes"
+    lanes = "" if task.chosen is None else f", {plural(task.chosen, 'lane')}"
     what = ", ".join(f"{row['trace']} {row['relative']}{'' if new else ' (known)'}"
                      for row, new in rows)
     return f"{task.unit}{lanes}: {'failed' if errors else what or 'left out'}"

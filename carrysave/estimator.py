@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import characterise
 from .errors import BadInput, Failure
+from .format_numbers import plural
 from .fpga import cover
 from .fpga.characterise import DEVICES
 from .hw.cache import digest
@@ -76,10 +77,10 @@ def estimator(*, resources=characterise.TABLE, table=TABLE, jobs=None, cache=Non
         try:
             for done, ((name, lanes), result) in enumerate(zip(needed, results, strict=True), 1):
                 if isinstance(result, str):
-                    left_out.append(f"{name} with {lanes} lanes: {result}")
+                    left_out.append(f"{name} with {plural(int(lanes), 'lane')}: {result}")
                 else:
                     found[name, lanes] = result
-                progress(f"{done} of {len(needed)}: {name}, {lanes} lanes")
+                progress(f"{done} of {len(needed)}: {name}, {plural(int(lanes), 'lane')}")
         except MissingTool as error:
             raise Failure(str(error)) from None
         except BaseException:

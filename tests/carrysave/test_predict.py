@@ -187,10 +187,10 @@ def test_for_the_terminal(small, cache):
     console = Console(width=100, record=True)
     folder, found, _ = small
     console.print(show(predict("fixed-add", table=folder / "estimator.csv", cache=cache)))
-    console.print(show_errors(found | {"left_out": ["x with 1 lanes: no"]}))
+    console.print(show_errors(found | {"left_out": ["x with 1 lane: no"]}))
     text = console.export_text()
     assert "fixed-add: 4 lanes, 45 flip-flops" in text and re.search(r"ecp5 +\d+ \(\d+ to", text)
-    assert "measured" in text and "left out: x with 1 lanes: no" in text
+    assert "measured" in text and "left out: x with 1 lane: no" in text
 
 
 @pytest.mark.parametrize("arguments, message", [
