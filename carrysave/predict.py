@@ -153,9 +153,11 @@ def _one(known, others, numbers, kind, same, column, fit):
     known, others = ([row for row in rows if row[column]] for rows in (known, others))
     if len({row["unit"] for row in others}) < LEAST:
         return None
-    value = fit(others)(numbers, kind)
     errors = [float(row[column]) / float(row[f"predicted_{column}"]) for row in known
               if row[f"predicted_{column}"]]
+    if len(errors) < 2:
+        return None
+    value = fit(others)(numbers, kind)
     cuts = statistics.quantiles(errors, n=10, method="inclusive")
     low, high = value * min(1, cuts[0]), value * max(1, cuts[-1])
     digits = 0 if column == "lut4" else 1
