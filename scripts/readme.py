@@ -129,7 +129,8 @@ def measured(report):
 
 def resources(rows):
     """Units by family: what they take, next to the plain multiplier, and Fmax."""
-    found = {(row["unit"], row["family"], row["dsp_allowed"] == "1"): row for row in rows}
+    found = {(row["unit"], row["family"], row["dsp_allowed"] == "1"): row for row in rows
+             if "--lanes" not in row["command"]}
     heads = ["unit", "products"]
     for title, columns in FAMILIES.values():
         for column in columns:
