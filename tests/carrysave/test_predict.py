@@ -243,7 +243,7 @@ def test_a_table_that_cannot_be_written(small, tmp_path, cache):
 # The committed table.
 
 def test_committed_table(compared):
-    """Predictions are what today's fit says of the rows; registers are exact but for one unit."""
+    """Predictions are what today's fit says of the rows; registers are exact but for one unit on one family."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     again = [dict(row) for row in rows]
@@ -259,10 +259,10 @@ def test_committed_table(compared):
             assert float(row[f"predicted_{column}"] or 0) == pytest.approx(
                 float(fresh[f"predicted_{column}"] or 0), rel=0.01, abs=0.2), row["command"]
         if (row["family"], row["dsp_allowed"]) != ("ice40", "1"):  # blocks take registers in
-            differ += [row["command"]] * (row["predicted_ff"] != row["ff"])
+            differ += [(row["unit"], row["family"])] * (row["predicted_ff"] != row["ff"])
         compared(1)
-    # There synth_ice40 drops four registers more.
-    assert differ == ["carrysave predict to-bf16 --family ice40 --no-dsp"]
+    # There synth_ice40 drops some registers more.
+    assert set(differ) == {("to-bf16", "ice40")}
 
 
 def test_committed_table_is_of_the_committed_measurements(compared):
