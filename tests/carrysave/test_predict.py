@@ -243,7 +243,7 @@ def test_a_table_that_cannot_be_written(small, tmp_path, cache):
 # The committed table.
 
 def test_committed_table(compared):
-    """Predictions are what today's fit says of the rows; registers are exact but for one unit on one family."""
+    """Predictions are today's; registers are exact but for one unit on one family."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     again = [dict(row) for row in rows]
